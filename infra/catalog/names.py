@@ -1,0 +1,149 @@
+"""Which suites a catalogue declares, read with the standard library alone.
+
+This is all that a bare `nox -l` needs, so that it works before anything is installed. Whether what
+a service file says makes sense is for the catalogue's loader; here only the file's name, its
+`language`, `stack` and the names of its `[tiers.*]` tables are looked at.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+TIERS = ("unit", "integration", "e2e")
+DEFAULT_CATALOG = "infra/catalog"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Locations:
+    """The two folders that a repository (or the environment) names, absolute."""
+
+    catalog: Path
+    workspace: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteName:
+    """One tier of one service: a nox session."""
+
+    service: str
+    tier: str
+    language: str
+    stack: tuple[str, ...] = ()
+
+    @property
+    def session(self) -> str:
+        """The session's name, `integration-notification`."""
+        return f"{self.tier}-{self.service}"
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """What `nox -t` selects it by."""
+        return tuple(word for word in (self.tier, self.service, self.language) if word)
+
+    @property
+    def description(self) -> str:
+        """One sentence for `nox -l`."""
+        kind = " ".join(word for word in (self.language.capitalize(), self.tier) if word)
+        against = f" against {', '.join(self.stack)}" if self.stack else ""
+        return f"{kind} suite of {self.service}{against}."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Names:
+    """What could be read, and one sentence (file first) for each thing that could not."""
+
+    suites: tuple[SuiteName, ...]
+    problems: tuple[str, ...] = ()
+
+
+class _Unreadable(Exception):
+    """A TOML file that says nothing to us; the text names it and says why."""
+
+
+def locations(root: Path, environ: Mapping[str, str]) -> Locations:
+    """Return where catalogue and workspace are: environment, then `[tool.infra]`, then defaults.
+
+    Relative paths start at `root`. A pyproject.toml that cannot be read counts as one that says
+    nothing; `names` reports it.
+    """
+    try:
+        table = _tool_infra(root)
+    except _Unreadable:
+        table = {}
+    catalog = environ.get("INFRA_CATALOG") or table.get("catalog") or DEFAULT_CATALOG
+    workspace = environ.get("INFRA_WORKSPACE") or table.get("workspace") or "."
+    return Locations(catalog=root / str(catalog), workspace=root / str(workspace))
+
+
+def names(root: Path, environ: Mapping[str, str]) -> Names:
+    """Return every suite that the catalogue declares, by service and tier, and what is wrong."""
+    suites: list[SuiteName] = []
+    problems: list[str] = []
+    try:
+        _tool_infra(root)
+    except _Unreadable as error:
+        problems.append(str(error))
+    services = locations(root, environ).catalog / "services"
+    if not services.is_dir():
+        problems.append(f"{services}: no such folder; INFRA_CATALOG or [tool.infra] catalog names its parent")
+    for path in sorted(services.glob("*.toml")):
+        try:
+            suites.extend(_suites(path))
+        except _Unreadable as error:
+            problems.append(str(error))
+    return Names(suites=tuple(suites), problems=tuple(problems))
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return `; did you mean X?` when some known name is close to `word`, otherwise nothing."""
+    close = difflib.get_close_matches(word, tuple(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _suites(path: Path) -> tuple[SuiteName, ...]:
+    document = _toml(path)
+    tiers = document.get("tiers", {})
+    if not isinstance(tiers, dict):
+        raise _Unreadable(f"{path}: tiers: has to be tables, [tiers.integration] for example")
+    for tier, table in tiers.items():
+        if not isinstance(table, dict):
+            raise _Unreadable(f"{path}: tiers.{tier}: has to be a table, [tiers.{tier}]")
+        if tier not in TIERS:
+            raise _Unreadable(f"{path}: [tiers.{tier}]: the tiers are {', '.join(TIERS)}{nearest(tier, TIERS)}")
+    return tuple(
+        SuiteName(
+            service=path.stem,
+            tier=tier,
+            language=str(document.get("language", "")),
+            stack=_words(tiers[tier].get("stack", document.get("stack"))),
+        )
+        for tier in TIERS
+        if tier in tiers
+    )
+
+
+def _words(value: object) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list) else ()
+
+
+def _tool_infra(root: Path) -> dict[str, object]:
+    path = root / "pyproject.toml"
+    tool = _toml(path).get("tool", {}) if path.exists() else {}
+    table = tool.get("infra", {}) if isinstance(tool, dict) else {}
+    return dict(table) if isinstance(table, dict) else {}
+
+
+def _toml(path: Path) -> dict[str, object]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise _Unreadable(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise _Unreadable(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from error
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        last = f"at line {text.count(chr(10)) + 1}, the end of the file"
+        raise _Unreadable(f"{path}: {str(error).replace('at end of document', last)}") from error

@@ -1,0 +1,1 @@
+"""Podman, and nothing of Podman elsewhere: `discover` finds or configures an engine, `client` speaks to it."""

@@ -1,0 +1,334 @@
+"""Transport to Podman's API by podman-py, in types of ours. The only module that imports podman.
+
+Raw requests on purpose: podman-py's resource managers ignore filters, drop options in silence and wait without a
+bound (pitfalls.md). Every call has a timeout. What cannot be reached is `Unavailable`; what the engine refuses is
+`EngineRefused` with the engine's own words; removing what is not there is success.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import requests
+from podman.api import APIClient
+from podman.errors import APIError, PodmanError
+
+from infra.engine.types import Container, ContainerSpec, ContainerState, Image, Resource, TarFile
+from infra.errors import InfraError, Unavailable
+from infra.labels import Labels
+
+OLDEST = (4, 3)
+_API = "4.3.0"
+_FOLLOW = 24 * 3600.0
+_PULL = 1800.0
+
+
+class EngineRefused(InfraError):
+    """The engine answered with an error; `status` is HTTP's, `message` the engine's own sentence."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message, reference="engine-error", remedy="podman info")
+        self.status = status
+
+
+class Engine:
+    """One Podman service. Not thread-safe: `clone()` gives another thread its own session."""
+
+    def __init__(self, url: str, *, timeout: float = 30.0, identity: str | None = None) -> None:
+        self.url = url
+        self._timeout = timeout
+        self._identity = identity
+        extra: dict[str, Any] = {"identity": identity} if identity else {}
+        try:
+            self._api = APIClient(base_url=url, version=_API, timeout=timeout, **extra)
+        except ValueError as error:
+            raise _gone(url, str(error)) from error
+
+    def clone(self, timeout: float | None = None) -> Engine:
+        """Return a client of the same engine with a session of its own."""
+        return Engine(self.url, timeout=timeout or self._timeout, identity=self._identity)
+
+    # -- the engine itself
+
+    def version(self) -> str:
+        """Return the engine's version; raises `Unavailable` when it is older than we support."""
+        version = str(self._json("GET", "/version")["Version"])
+        if tuple(int(part) for part in version.split("-", maxsplit=1)[0].split(".")[:2]) < OLDEST:
+            oldest = ".".join(map(str, OLDEST))
+            raise Unavailable(
+                f"Podman at {self.url} is {version}; {oldest} is the oldest supported",
+                reference="podman-too-old",
+                remedy="install a newer podman",
+                blame="user",
+            )
+        return version
+
+    def info(self) -> dict[str, Any]:
+        """Return `podman info` as the engine answers it."""
+        return dict(self._json("GET", "/info"))
+
+    def events(self, labels: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the engine's events so far of what carries `labels`, a JSON document a line."""
+        params = {"stream": "false", "since": "24h", "filters": _filters(labels)}
+        response = self._call("GET", "/events", params=params)
+        return tuple(line.decode("utf-8", "replace") for line in response.iter_lines() if line)
+
+    # -- containers
+
+    def create(self, spec: ContainerSpec) -> str:
+        """Create a container and return its id. Never pulls."""
+        body: dict[str, Any] = {
+            "name": spec.name,
+            "image": spec.image,
+            "env": dict(spec.env),
+            "labels": dict(spec.labels),
+            "netns": {"nsmode": "bridge"},
+            "networks": {spec.network: {"aliases": [spec.alias]}},
+            "portmappings": [
+                {"container_port": port, "host_port": host, "host_ip": "127.0.0.1", "protocol": "tcp"}
+                for port, host in spec.ports.items()
+            ],
+            "stop_timeout": int(spec.stop_grace_s),
+            # The official images declare volumes; without this each container leaks one that has no label.
+            "image_volume_mode": "ignore",
+            "log_configuration": {"driver": "k8s-file"},
+        }
+        if spec.command:
+            body["command"] = list(spec.command)
+        if spec.memory_mb is not None:
+            limit = spec.memory_mb * 1024 * 1024
+            body["resource_limits"] = {"memory": {"limit": limit, "swap": limit}}
+        return str(self._json("POST", "/containers/create", data=json.dumps(body))["Id"])
+
+    def put_files(self, container: str, files: Iterable[TarFile]) -> None:
+        """Copy files into a created container; parent folders are made, readable by all."""
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as tar:
+            made: set[str] = set()
+            for file in files:
+                for parent in _parents(file.path):
+                    if parent not in made:
+                        made.add(parent)
+                        folder = tarfile.TarInfo(parent)
+                        folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+                        tar.addfile(folder)
+                entry = tarfile.TarInfo(file.path.lstrip("/"))
+                entry.size, entry.mode, entry.uid, entry.gid = len(file.content), file.mode, file.owner, file.owner
+                tar.addfile(entry, io.BytesIO(file.content))
+        self._call("PUT", f"/containers/{container}/archive", params={"path": "/"}, data=buffer.getvalue())
+
+    def start(self, container: str) -> None:
+        """Start a created container."""
+        self._call("POST", f"/containers/{container}/start")
+
+    def state(self, container: str) -> ContainerState | None:
+        """Return the container's state, or None where there is no such container."""
+        try:
+            data = self._json("GET", f"/containers/{container}/json")
+        except EngineRefused as error:
+            if error.status == requests.codes.not_found:
+                return None
+            raise
+        state = data["State"]
+        bindings = (data.get("NetworkSettings") or {}).get("Ports") or {}
+        return ContainerState(
+            id=data["Id"],
+            status=state["Status"],
+            exit_code=int(state["ExitCode"]),
+            oom_killed=bool(state["OOMKilled"]),
+            error=state.get("Error") or "",
+            ports={int(key.split("/")[0]): int(rows[0]["HostPort"]) for key, rows in bindings.items() if rows},
+        )
+
+    def inspect(self, container: str) -> dict[str, Any]:
+        """Return the engine's whole answer, for evidence."""
+        return dict(self._json("GET", f"/containers/{container}/json"))
+
+    def logs(self, container: str, tail: int | None = None) -> str:
+        """Return what the container has written, both streams in order, the last `tail` lines or all."""
+        params = {"stdout": "true", "stderr": "true", "tail": "all" if tail is None else str(tail)}
+        response = self._call("GET", f"/containers/{container}/logs", params=params)
+        return b"".join(_frames(response.content)).decode("utf-8", "replace")
+
+    def follow_logs(self, container: str, on_line: Callable[[str], None]) -> None:
+        """Call `on_line` for each line until the container ends or the engine goes away. Use a `clone()`."""
+        params = {"stdout": "true", "stderr": "true", "follow": "true"}
+        response = self._call("GET", f"/containers/{container}/logs", params=params, stream=True, timeout=_FOLLOW)
+        pending = b""
+        while len(header := response.raw.read(8)) == 8:
+            pending += response.raw.read(int.from_bytes(header[4:], "big"))
+            *lines, pending = pending.split(b"\n")
+            for line in lines:
+                on_line(line.decode("utf-8", "replace"))
+
+    def stop(self, container: str, grace_s: float) -> None:
+        """Ask a container to end and kill it after the grace period."""
+        timeout = grace_s + self._timeout
+        path = f"/containers/{container}/stop"
+        self._call("POST", path, params={"timeout": str(int(grace_s))}, gone_ok=True, timeout=timeout)
+
+    def remove(self, container: str) -> None:
+        """Kill and remove a container with its anonymous volumes; no grace."""
+        params = {"force": "true", "v": "true", "timeout": "0"}
+        self._call("DELETE", f"/containers/{container}", params=params, gone_ok=True)
+
+    def containers(self, labels: Mapping[str, str] | None = None, *, external: bool = False) -> tuple[Container, ...]:
+        """Return all containers, running or not, that carry `labels`; with `external` also storage containers."""
+        params = {"all": "true"}
+        if external:
+            params["external"] = "true"
+        if labels:
+            params["filters"] = _filters(labels)
+        rows = self._json("GET", "/containers/json", params=params)
+        return tuple(
+            Container(
+                id=row["Id"],
+                name=(row.get("Names") or [""])[0],
+                state=row.get("State") or "",
+                created=str(row.get("Created") or ""),
+                labels=row.get("Labels") or {},
+                host_ports=_host_ports(row.get("Ports") or []),
+                external=row.get("State") in ("storage", "unknown") or not row.get("State"),
+            )
+            for row in rows or []
+        )
+
+    # -- networks and volumes
+
+    def create_network(self, name: str, labels: Labels) -> None:
+        """Create a bridge network with names."""
+        body = {"name": name, "driver": "bridge", "dns_enabled": True, "labels": labels}
+        self._call("POST", "/networks/create", data=json.dumps(body))
+
+    def networks(self, labels: Mapping[str, str] | None = None) -> tuple[Resource, ...]:
+        """Return the networks that carry `labels`."""
+        params = {"filters": _filters(labels)} if labels else {}
+        rows = self._json("GET", "/networks/json", params=params)
+        return tuple(Resource(name=row["name"], labels=row.get("labels") or {}) for row in rows or [])
+
+    def remove_network(self, name: str) -> None:
+        """Remove a network."""
+        self._call("DELETE", f"/networks/{name}", gone_ok=True)
+
+    def create_volume(self, name: str, labels: Labels) -> None:
+        """Create an empty volume."""
+        self._call("POST", "/volumes/create", data=json.dumps({"Name": name, "Labels": labels}))
+
+    def volumes(self, labels: Mapping[str, str] | None = None) -> tuple[Resource, ...]:
+        """Return the volumes that carry `labels`."""
+        params = {"filters": _filters(labels)} if labels else {}
+        rows = self._json("GET", "/volumes/json", params=params)
+        return tuple(Resource(name=row["Name"], labels=row.get("Labels") or {}) for row in rows or [])
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume."""
+        self._call("DELETE", f"/volumes/{name}", params={"force": "true"}, gone_ok=True)
+
+    # -- images
+
+    def images(self, labels: Mapping[str, str] | None = None) -> tuple[Image, ...]:
+        """Return the images that carry `labels`."""
+        params = {"all": "true"}
+        if labels:
+            params["filters"] = _filters(labels)
+        rows = self._json("GET", "/images/json", params=params)
+        return tuple(
+            Image(
+                id=row["Id"].removeprefix("sha256:"),
+                tags=tuple(row.get("RepoTags") or row.get("Names") or ()),
+                labels=row.get("Labels") or {},
+                created=int(row["Created"]),
+                size=int(row["Size"]),
+            )
+            for row in rows or []
+        )
+
+    def image_id(self, ref: str) -> str | None:
+        """Return the id of an image in local storage, or None."""
+        try:
+            return str(self._json("GET", f"/images/{ref}/json")["Id"]).removeprefix("sha256:")
+        except EngineRefused as error:
+            if error.status == requests.codes.not_found:
+                return None
+            raise
+
+    def tag(self, image: str, ref: str) -> None:
+        """Give an image another name."""
+        repo, _, tag = ref.rpartition(":")
+        self._call("POST", f"/images/{image}/tag", params={"repo": repo, "tag": tag})
+
+    def untag(self, ref: str) -> None:
+        """Take a name away; the image stays."""
+        repo, _, tag = ref.rpartition(":")
+        self._call("POST", f"/images/{ref}/untag", params={"repo": repo, "tag": tag}, gone_ok=True)
+
+    def remove_image(self, image: str) -> None:
+        """Remove an image that nothing uses."""
+        self._call("DELETE", f"/images/{image}", gone_ok=True)
+
+    def pull(self, ref: str, on_line: Callable[[str], None]) -> None:
+        """Pull an image, its progress line by line. Raises `EngineRefused` with the registry's words."""
+        params = {"reference": ref, "policy": "missing"}
+        response = self._call("POST", "/images/pull", params=params, stream=True, timeout=_PULL)
+        for raw in response.iter_lines():
+            event = json.loads(raw)
+            if "error" in event:
+                raise EngineRefused(event["error"], 500)
+            if text := event.get("stream"):
+                on_line(text.rstrip())
+
+    # -- plumbing
+
+    def _json(self, method: str, path: str, **kwargs: Any) -> Any:
+        return self._call(method, path, **kwargs).json()
+
+    def _call(self, method: str, path: str, *, gone_ok: bool = False, **kwargs: Any) -> Any:
+        if "data" in kwargs and isinstance(kwargs["data"], str):
+            kwargs["headers"] = {"Content-Type": "application/json"}
+        kwargs.setdefault("timeout", self._timeout)
+        try:
+            response = getattr(self._api, method.lower())(path, **kwargs)
+            response.raise_for_status()
+        except APIError as error:
+            status = error.status_code or 500
+            if gone_ok and status == requests.codes.not_found:
+                return None
+            raise EngineRefused(str(error.explanation or error), status) from error
+        except (requests.RequestException, PodmanError, OSError) as error:
+            raise _gone(self.url, str(error)) from error
+        return response
+
+
+def _gone(url: str, why: str) -> Unavailable:
+    return Unavailable(
+        f"cannot talk to Podman at {url}: {why}",
+        reference="engine-unreachable",
+        remedy="podman info",
+    )
+
+
+def _filters(labels: Mapping[str, str]) -> str:
+    """Labels as the API filters by them; an empty value asks for the key alone."""
+    return json.dumps({"label": [f"{key}={value}" if value else key for key, value in labels.items()]})
+
+
+def _host_ports(rows: Iterable[Mapping[str, Any]]) -> tuple[int, ...]:
+    return tuple(int(row["host_port"]) + offset for row in rows for offset in range(int(row.get("range") or 1)))
+
+
+def _parents(path: str) -> tuple[str, ...]:
+    parts = path.strip("/").split("/")[:-1]
+    return tuple("/".join(parts[: index + 1]) for index in range(len(parts)))
+
+
+def _frames(content: bytes) -> Iterator[bytes]:
+    """Split Podman's log stream: 8 bytes of header, of which the last four are the length."""
+    position = 0
+    while position + 8 <= len(content):
+        size = int.from_bytes(content[position + 4 : position + 8], "big")
+        yield content[position + 8 : position + 8 + size]
+        position += 8 + size

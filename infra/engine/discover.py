@@ -1,0 +1,148 @@
+"""Find the engine: what the environment names, the default connection, a socket that answers, else one of our own.
+
+The order is a contract (design.md section 5). A private service is only described here; the reaper starts it, so
+that killing the owner cuts no call of it in half.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.engine import host
+from infra.engine.client import Engine
+from infra.errors import InfraError, Unavailable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connection:
+    """How to reach an engine. `service` serves it where it is ours to start, with `env`."""
+
+    url: str
+    origin: str
+    identity: str | None = None
+    service: tuple[str, ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
+    workarounds: tuple[str, ...] = ()
+    podman: tuple[str, ...] = ("podman",)
+
+    @property
+    def remote(self) -> bool:
+        """Whether the engine sees another file system than we do."""
+        return not self.url.startswith("unix://") or len(self.podman) > 1
+
+    def client(self, timeout: float = 30.0) -> Engine:
+        """Return a client of this engine."""
+        return Engine(self.url, timeout=timeout, identity=self.identity)
+
+
+def discover(private: Path) -> Connection:
+    """Return the engine to use; `private` is the folder of a private service, made when one is needed."""
+    if url := os.environ.get("CONTAINER_HOST"):
+        identity = os.environ.get("CONTAINER_SSHKEY")
+        return _named(url, "CONTAINER_HOST", identity)
+    connections = _connections()
+    if name := os.environ.get("CONTAINER_CONNECTION"):
+        for row in connections:
+            if row.get("Name") == name:
+                return _named(row["URI"], f"CONTAINER_CONNECTION {name}", row.get("Identity"))
+        raise Unavailable(
+            f'CONTAINER_CONNECTION is "{name}", but podman has no connection of that name',
+            reference="no-connection",
+            remedy="podman system connection list",
+            blame="user",
+        )
+    for row in connections:
+        if str(row.get("Default")).lower() == "true":
+            return _named(row["URI"], f"default connection {row.get('Name')}", row.get("Identity"))
+    for path in _sockets():
+        if path.exists() and _answers(f"unix://{path}"):
+            return Connection(url=f"unix://{path}", origin="socket")
+    return _private(private)
+
+
+def private_environment(folder: Path) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+    """Write the configuration of a private service into `folder`; return its environment and the workarounds."""
+    facts = host.facts()
+    conf, said = host.overrides(facts)
+    env = {}
+    if conf:
+        path = folder / "containers.conf"
+        host.write_configuration(path, conf)
+        env["CONTAINERS_CONF"] = str(path)
+    if facts.cgroups_v1:
+        env["PODMAN_IGNORE_CGROUPSV1_WARNING"] = "1"
+    return tuple(env.items()), said
+
+
+def _private(folder: Path) -> Connection:
+    podman = shutil.which("podman")
+    if podman is None:
+        raise Unavailable(
+            "podman is not installed",
+            reference="podman-missing",
+            remedy=_install("podman"),
+            blame="user",
+        )
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    env, said = private_environment(folder)
+    url = f"unix://{folder / 'podman.sock'}"
+    return Connection(
+        url=url,
+        origin="private service",
+        service=(podman, "system", "service", "--time=0", url),
+        env=env,
+        workarounds=("a private podman service: no socket of a running one answered", *said),
+    )
+
+
+def _install(tool: str) -> str:
+    return "nox -s bootstrap" if Path("noxfile.py").exists() else f"install {tool}"
+
+
+def _named(url: str, origin: str, identity: str | None) -> Connection:
+    podman = ("podman", "--url", url, *(("--identity", identity) if identity else ()))
+    connection = Connection(url=url, origin=origin, identity=identity or None, podman=podman)
+    if not _answers(url, identity or None):
+        raise Unavailable(
+            f"Podman does not answer at {url} ({origin})",
+            reference="engine-unreachable",
+            remedy=f"podman --url {url} info, or unset {origin.split(maxsplit=1)[0]}",
+            blame="user",
+        )
+    return connection
+
+
+def _connections() -> list[dict[str, str]]:
+    podman = shutil.which("podman")
+    if podman is None:
+        return []
+    argv = [podman, "system", "connection", "list", "--format", "json"]
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False)
+        return list(json.loads(done.stdout or "[]"))
+    except (subprocess.TimeoutExpired, json.JSONDecodeError):
+        return []
+
+
+def _sockets() -> list[Path]:
+    runtime = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}")
+    rootless = runtime / "podman" / "podman.sock"
+    rootful = Path("/run/podman/podman.sock")
+    return [rootful] if os.geteuid() == 0 else [rootless, rootful]
+
+
+def _answers(url: str, identity: str | None = None) -> bool:
+    try:
+        Engine(url, timeout=5.0, identity=identity).version()
+    except Unavailable as error:
+        if error.reference == "podman-too-old":
+            raise
+        return False
+    except InfraError:
+        return False
+    return True

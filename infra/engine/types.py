@@ -1,0 +1,81 @@
+"""What the engine speaks in: rows and states as frozen values of ours, and what to create."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Container:
+    """A row of the engine's list. `external` ones are storage without a container: half made, or a build's."""
+
+    id: str
+    name: str
+    state: str
+    created: str
+    labels: Mapping[str, str]
+    host_ports: tuple[int, ...]
+    external: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerState:
+    """A container as inspected. `ports` maps container port to host port; `exit_code` counts once it has exited."""
+
+    id: str
+    status: str
+    exit_code: int
+    oom_killed: bool
+    error: str
+    ports: Mapping[int, int]
+
+    @property
+    def dead(self) -> bool:
+        """Whether it ran and has ended."""
+        return self.status in ("exited", "stopped", "dead", "removing")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """A network or volume: its name and its labels."""
+
+    name: str
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """An image in local storage. `created` is seconds since the epoch, `size` is bytes."""
+
+    id: str
+    tags: tuple[str, ...]
+    labels: Mapping[str, str]
+    created: int
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerSpec:
+    """What to create. `ports` maps container port to host port, 0 for any free one."""
+
+    name: str
+    image: str
+    alias: str
+    network: str
+    command: tuple[str, ...]
+    env: Mapping[str, str]
+    labels: Mapping[str, str]
+    ports: Mapping[int, int]
+    stop_grace_s: float
+    memory_mb: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TarFile:
+    """A file to copy into a container."""
+
+    path: str
+    content: bytes
+    mode: int
+    owner: int

@@ -1,0 +1,94 @@
+"""Ginkgo v2: its command line, and its JSON report, which is believed instead of its console text. Pure.
+
+What counts is the `It` nodes (pitfalls.md): JUnit counts BeforeSuite once a process and calls everything unfocused
+skipped. A skip with a reason was asked for by the spec itself; pending and unfocused specs have none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from infra.model import GinkgoSuite
+from infra.report import Case, SuiteResult
+
+PACKAGE = "github.com/onsi/ginkgo/v2/ginkgo"
+SETUP = "[set-up]"
+_FAILED = ("failed", "panicked", "interrupted", "aborted", "timedout")
+_NANO = 1e9
+
+
+def command(binary: Path, spec: GinkgoSuite, args: Sequence[str], report: Path) -> tuple[str, ...]:
+    """Return the command line: ours, the catalogue's, then what a person gave after `--`."""
+    return (
+        str(binary),
+        "run",
+        f"--procs={spec.procs}",
+        f"--json-report={report.name}",
+        f"--output-dir={report.parent}",
+        f"--timeout={spec.timeout + 60:g}s",
+        "--randomize-all",
+        "--keep-going",
+        *spec.args,
+        *args,
+        *spec.packages,
+    )
+
+
+def read(report: Path, allowed_skips: Sequence[str]) -> SuiteResult:
+    """Read a JSON report. Raises ValueError where it is not one."""
+    suites = _suites(report)
+    cases = [
+        case for suite in suites for spec in suite.get("SpecReports") or () for case in _cases(spec, allowed_skips)
+    ]
+    duration = sum(int(suite.get("RunTime") or 0) for suite in suites) / _NANO
+    # A failed set-up node is the cause of everything after it, so it comes first.
+    cases.sort(key=lambda case: not case.name.startswith(SETUP))
+    return SuiteResult(cases=tuple(cases), duration_s=duration)
+
+
+def special_failures(report: Path) -> tuple[str, ...]:
+    """Return the reasons that concern a whole suite, such as a failure to compile."""
+    reasons = (reason for suite in _suites(report) for reason in suite.get("SpecialSuiteFailureReasons") or ())
+    return tuple(dict.fromkeys(reasons))
+
+
+def _suites(report: Path) -> list[dict[str, Any]]:
+    suites = json.loads(report.read_text(encoding="utf-8"))
+    if not isinstance(suites, list):
+        raise ValueError(f"{report} is not a Ginkgo report")  # noqa: TRY004 - the value of a file
+    return suites
+
+
+def _cases(spec: dict[str, Any], allowed_skips: Sequence[str]) -> Iterator[Case]:
+    kind = str(spec.get("LeafNodeType", ""))
+    state = str(spec.get("State", ""))
+    failure = spec.get("Failure") or {}
+    message = str(failure.get("Message") or failure.get("ForwardedPanic") or "")
+    if kind == "It":
+        name = " ".join((*(spec.get("ContainerHierarchyTexts") or ()), str(spec.get("LeafNodeText", ""))))
+        skipped_itself = state == "skipped" and bool(message) and not message.startswith("Spec skipped because")
+        yield Case(
+            name=name,
+            state=_state(state),
+            duration_s=int(spec.get("RunTime") or 0) / _NANO,
+            message="pending" if state == "pending" else message,
+            location=_location(failure),
+            unexpected=skipped_itself and name not in allowed_skips,
+        )
+    elif state in _FAILED:
+        name = f"{SETUP} {kind}"
+        yield Case(name=name, state="failed", message=message, location=_location(failure))
+
+
+def _state(state: str) -> Literal["passed", "failed", "skipped"]:
+    if state == "passed":
+        return "passed"
+    return "failed" if state in _FAILED else "skipped"
+
+
+def _location(failure: dict[str, Any]) -> str:
+    location = failure.get("Location") or {}
+    return f"{location['FileName']}:{location['LineNumber']}" if location.get("FileName") else ""

@@ -1,0 +1,277 @@
+"""Images before clocks: every image of a plan is there, under the name its container will use, before a step starts.
+
+Registry images are pulled where registries answer (asked once a run), else made from the catalogue's recipes; builds
+happen only when the content's hash has no image yet. Pulls and builds overlap. An image that a run did not build is
+never removed; what it built stays as a cache of ours, and only the run's own tag goes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra import build, content, labels, processes
+from infra.build import BuildRequest
+from infra.catalog.loading import Catalog
+from infra.engine.client import Engine, EngineRefused
+from infra.errors import InfraError, NoImage
+from infra.lease import Lease
+from infra.model import BuildSpec, Recipe
+from infra.plan import Plan, PlannedImage
+from infra.registry import Registries
+from infra.settings import Settings
+from infra.watch import Recorder, StepHandle
+
+_LOOK_S = 0.02
+_STOPPED = "build-stopped"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Had:
+    """An image that is there: its id, and the name to run it by."""
+
+    id: str
+    ref: str
+
+
+class Images:
+    """Obtains the images of one run, each once, however many components want it."""
+
+    def __init__(
+        self, lease: Lease, catalog: Catalog, settings: Settings, recorder: Recorder, *, consumer: str, logs: Path
+    ) -> None:
+        self._lease = lease
+        self._catalog = catalog
+        self._settings = settings
+        self._recorder = recorder
+        self._consumer = consumer
+        self._logs = logs
+        self._registries = Registries(lease)
+        self._lock = threading.Lock()
+        self._had: dict[str, Future[Had]] = {}
+        self._stopped = threading.Event()
+
+    def obtain(self, plan: Plan) -> Mapping[str, str]:
+        """Have all images of a plan; return component to the name its container uses. Raises `NoImage`."""
+        wanted = {step.image.ref: step.image for step in plan.steps}
+        results: dict[str, Had | BaseException] = {}
+
+        def work(image: PlannedImage) -> None:
+            try:
+                results[image.ref] = self._planned(image)
+            except BaseException as error:  # noqa: BLE001 - raised again in the main thread
+                results[image.ref] = error
+
+        threads = [threading.Thread(target=work, args=(image,), daemon=True) for image in wanted.values()]
+        try:
+            for thread in threads:
+                thread.start()
+            while any(thread.is_alive() for thread in threads):
+                threads[0].join(_LOOK_S) if threads[0].is_alive() else time.sleep(_LOOK_S)
+                if any(isinstance(result, BaseException) for result in list(results.values())):
+                    self._stop_builds()
+        except BaseException:
+            self._stop_builds()
+            raise
+        _raise_first(results.values())
+        return {step.name: _had(results[step.image.ref]).ref for step in plan.steps}
+
+    def _stop_builds(self) -> None:
+        self._stopped.set()
+        processes.kill(one.process for one in processes.working(self._lease.run) if one.role == "build")
+
+    def _planned(self, image: PlannedImage) -> Had:
+        spec = image.build
+        if spec is None:
+            return self._named(image.ref)
+        return self._once(image.ref, lambda: self._built(image.name, spec))
+
+    def _named(self, ref: str) -> Had:
+        return self._once(ref, lambda: self._registry_image(ref))
+
+    def _once(self, ref: str, make: Callable[[], Had]) -> Had:
+        """Make an image in the first thread that wants it; the others wait for that one."""
+        with self._lock:
+            future = self._had.get(ref)
+            mine = future is None
+            if future is None:
+                future = self._had[ref] = Future()
+        if not mine:
+            return future.result()
+        try:
+            had = make()
+        except BaseException as error:
+            future.set_exception(error)
+            raise
+        future.set_result(had)
+        return had
+
+    def _step(self, ref: str) -> contextlib.AbstractContextManager[StepHandle]:
+        """A step of the report, begun when an image's bases are there: waiting for them is not its time."""
+        return self._recorder.step(f"image {short_name(ref)}")
+
+    def _registry_image(self, ref: str) -> Had:
+        engine = self._lease.engine.clone()
+        mode = self._settings.images
+        why_not: str | None = "INFRA_IMAGES=local"
+        if mode != "local":
+            if (known := engine.image_id(ref)) is not None:
+                with self._step(ref) as handle:
+                    handle.note = "registry image, already here"
+                return Had(id=known, ref=ref)
+            why_not = None if mode == "registry" else self._registries.unreachable(ref)
+        if why_not is None:
+            return self._pulled(engine, ref)
+        recipe = self._catalog.recipes.get(ref)
+        if recipe is not None:
+            return self._from_recipe(recipe)
+        with self._step(ref):
+            raise NoImage(
+                f"no registry answers for {ref}, and the catalogue has no local recipe for it",
+                reference="registry-unreachable",
+                remedy=f'podman pull {ref}, or add local/<name>.toml with image = "{ref}" to the catalogue',
+                evidence=(why_not,),
+            )
+
+    def _pulled(self, engine: Engine, ref: str) -> Had:
+        name = f"image {short_name(ref)}"
+        with self._step(ref) as handle:
+            try:
+                engine.pull(ref, lambda line: self._recorder.watch.step_progress(name, line))
+                known = engine.image_id(ref)
+            except EngineRefused as error:
+                raise _no_pull(ref, error.message) from error
+            if known is None:
+                raise _no_pull(ref, "it is not there after the pull")
+            handle.note = "pulled from its registry"
+        return Had(id=known, ref=ref)
+
+    def _from_recipe(self, recipe: Recipe) -> Had:
+        name = f"localhost/{short_name(recipe.image)}"
+        folder = self._catalog.folder / "local"
+        if recipe.containerfile is None:
+            release = recipe.bootstrap or ""
+            what = content.of_text(bootstrap=release, packages=" ".join(recipe.packages))
+            return self._cached(BuildRequest(name=name, content=what, bootstrap=release, packages=recipe.packages))
+        stem = recipe.containerfile.split(".")[0]
+        files = tuple(sorted(path.name for path in folder.glob(f"{stem}[.-]*") if path.suffix != ".toml"))
+        containerfile = folder / recipe.containerfile
+        return self._from_containerfile(name, folder, files, containerfile, recipe.images, version=recipe.version)
+
+    def _built(self, name: str, spec: BuildSpec) -> Had:
+        folder = self._settings.workspace / spec.context
+        if left_out := content.untracked_files(folder):
+            shown = ", ".join(left_out[:3]) + (" ..." if len(left_out) > 3 else "")
+            self._recorder.note(f"{short_name(name)}: not in the build, because git does not track it: {shown}")
+        files = content.context_files(folder)
+        containerfile = self._settings.workspace / spec.containerfile
+        return self._from_containerfile(
+            name, folder, files, containerfile, spec.images, args=spec.args, target=spec.target
+        )
+
+    def _from_containerfile(
+        self,
+        name: str,
+        folder: Path,
+        files: tuple[str, ...],
+        containerfile: Path,
+        images: Mapping[str, str],
+        *,
+        args: Mapping[str, str] | None = None,
+        target: str | None = None,
+        version: tuple[str, ...] = (),
+    ) -> Had:
+        bases = {arg: self._named(image) for arg, image in images.items()}
+        arguments = {**(args or {}), **({"--target": target} if target else {})}
+        what = content.of(
+            folder=folder,
+            files=files,
+            containerfile=containerfile.read_bytes(),
+            bases={arg: had.id for arg, had in bases.items()},
+            args=arguments,
+        )
+        request = BuildRequest(
+            name=name,
+            content=what,
+            folder=folder,
+            files=files,
+            containerfile=containerfile,
+            args={**(args or {}), **{arg: had.ref for arg, had in bases.items()}},
+            target=target,
+            version=version,
+        )
+        return self._cached(request)
+
+    def _cached(self, request: BuildRequest) -> Had:
+        """Build where the content's hash has no image yet, and put the run's tag onto the result."""
+        engine = self._lease.engine.clone()
+        cache_ref = f"{request.name}:{request.content.key}"
+        with self._step(request.name) as handle:
+            known = engine.image_id(cache_ref)
+            why = f"unchanged, content {request.content.key}"
+            if known is None:
+                why = _why(engine, request)
+                known = self._make(engine, request, cache_ref)
+            ref = f"{request.name}:{self._consumer}-{self._lease.run}"
+            engine.tag(known, ref)
+            version = build.version_of(engine, known)
+            handle.note = f"{why}; {version}" if version else why
+        return Had(id=known, ref=ref)
+
+    def _make(self, engine: Engine, request: BuildRequest, cache_ref: str) -> str:
+        name = short_name(request.name)
+        if self._stopped.is_set():
+            raise NoImage("stopped: another image failed", reference=_STOPPED)
+        build.make(
+            request,
+            cache_ref,
+            lease=self._lease,
+            log=self._logs / f"build-{name}.log",
+            on_line=lambda line: self._recorder.watch.step_progress(f"image {name}", line),
+        )
+        # A build that was signalled may end with 0 (Podman 4.3.1 does), so ask.
+        known = engine.image_id(cache_ref)
+        if known is None:
+            raise NoImage(f"{cache_ref} was built but is not there", reference=_STOPPED, remedy="podman images")
+        return known
+
+
+def _no_pull(ref: str, why: str) -> NoImage:
+    return NoImage(
+        f"{ref} could not be pulled: {why}",
+        reference="pull-failed",
+        remedy=f"podman pull {ref}",
+        evidence=(why,),
+    )
+
+
+def _raise_first(results: Iterable[Had | BaseException]) -> None:
+    """Raise the error that stopped the others, if there is one."""
+    errors = [result for result in results if isinstance(result, BaseException)]
+    for error in sorted(errors, key=lambda one: isinstance(one, InfraError) and one.reference == _STOPPED):
+        raise error
+
+
+def _had(result: Had | BaseException) -> Had:
+    assert isinstance(result, Had)
+    return result
+
+
+def _why(engine: Engine, request: BuildRequest) -> str:
+    """Say why something is built: it never was, or which part of its content differs from the newest image's."""
+    earlier = engine.images({labels.IMAGE: short_name(request.name)})
+    if not earlier:
+        return "built: there was none"
+    newest = max(earlier, key=lambda image: image.created)
+    changed = request.content.changed_since(newest.labels.get(labels.CONTENT, ""))
+    return f"built: changed {', '.join(changed) or 'nothing that is known'}"
+
+
+def short_name(ref: str) -> str:
+    """Return the last part of an image's path without tag or digest: `localhost/datastorage:x` is `datastorage`."""
+    return ref.split("@", maxsplit=1)[0].rpartition("/")[2].split(":")[0]

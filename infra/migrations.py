@@ -1,0 +1,74 @@
+"""A folder of numbered .sql files, as teams keep them, made ready to be applied in order. Pure.
+
+Rules (catalog-facts.md): versions sort as numbers (999 before 1000), a version that two files have is an error that
+names both, and of a file with goose markers only the Up part is applied.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.errors import Invalid
+
+_NAME = re.compile(r"^(\d+)[_-].*\.sql$|^(\d+)\.sql$")
+_MARKER = re.compile(r"^--\s*\+goose\s+(Up|Down)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Migration:
+    """One file: its version, its name, and the SQL that goes up."""
+
+    version: int
+    name: str
+    sql: str
+
+
+def up_part(sql: str) -> str:
+    """Return what `goose up` would run; a file without markers is taken whole. Line numbers are kept."""
+    lines = sql.splitlines(keepends=True)
+    if not any(_MARKER.match(line) for line in lines):
+        return sql
+    up = False
+    kept = []
+    for line in lines:
+        marker = _MARKER.match(line)
+        if marker is not None:
+            up = marker[1].lower() == "up"
+        kept.append(line if up else "\n")
+    return "".join(kept)
+
+
+def read(folder: Path, key: str) -> tuple[Migration, ...]:
+    """Read a migration folder in the order of application. Raises `Invalid`; `key` says which word named it."""
+    if not folder.is_dir():
+        raise Invalid(
+            f"{key}: no migration folder at {folder}",
+            reference="migrations-missing",
+            remedy="check the folder's name, or point INFRA_WORKSPACE at the right workspace",
+        )
+    found: dict[int, Migration] = {}
+    for path in sorted(folder.glob("*.sql")):
+        match = _NAME.match(path.name)
+        if match is None:
+            raise Invalid(
+                f"{path}: a migration's name begins with its number, like 0001_name.sql",
+                reference="migration-name",
+                remedy=f"rename or remove {path}",
+            )
+        version = int(match[1] or match[2])
+        if version in found:
+            raise Invalid(
+                f"{folder}: two migrations have number {version}: {found[version].name} and {path.name}",
+                reference="duplicate-migration",
+                remedy=f"renumber one of {found[version].name}, {path.name}",
+            )
+        found[version] = Migration(version=version, name=path.name, sql=up_part(path.read_text(encoding="utf-8")))
+    if not found:
+        raise Invalid(
+            f"{key}: no .sql files in {folder}",
+            reference="migrations-missing",
+            remedy="check the folder's name, or point INFRA_WORKSPACE at the right workspace",
+        )
+    return tuple(found[version] for version in sorted(found))

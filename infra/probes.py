@@ -1,0 +1,87 @@
+"""Ask once: is a component ready, and if not, why. Loops, sleeps and deadlines live in `readiness`.
+
+All probes speak the component's own protocol to its published port on 127.0.0.1. An exec through the API would cost
+0.1 s a poll and leave processes behind, and under rootless a bare TCP connect succeeds although nothing serves.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from typing import assert_never
+
+import psycopg
+import requests
+
+from infra.engine.types import ContainerState
+from infra.model import CompletedProbe, HttpProbe, PostgresProbe, ProbeSpec, RedisProbe
+from infra.plan import HOST
+
+_CALL_S = 2.0
+
+
+def check(probe: ProbeSpec, ports: Mapping[str, int], state: ContainerState) -> str | None:
+    """Return None when ready, else why not, in words. `ports` maps the component's port names to host ports."""
+    match probe:
+        case PostgresProbe():
+            return _postgres(probe, ports[probe.port])
+        case RedisProbe():
+            return _redis(ports[probe.port])
+        case HttpProbe():
+            return _http(probe, ports[probe.port])
+        case CompletedProbe():
+            return None if state.dead and state.exit_code == 0 else "still running"
+        case _:
+            assert_never(probe)
+
+
+def _postgres(probe: PostgresProbe, port: int) -> str | None:
+    """The entrypoint's temporary server listens on the unix socket only, so an answer over TCP is the real one's."""
+    try:
+        with psycopg.connect(
+            host=HOST,
+            port=port,
+            dbname=probe.database,
+            user=probe.user,
+            password=probe.password,
+            connect_timeout=int(_CALL_S),
+            sslmode="disable",
+        ) as connection:
+            connection.execute("SELECT 1")
+    except psycopg.Error as error:
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        return lines[0] if lines else type(error).__name__
+    return None
+
+
+def _redis(port: int) -> str | None:
+    try:
+        with socket.create_connection((HOST, port), timeout=_CALL_S) as connection:
+            connection.sendall(b"PING\r\n")
+            answer = connection.recv(64)
+    except OSError as error:
+        return f"PING: {error}"
+    return None if answer.startswith(b"+PONG") else f"PING answered {answer[:40]!r}"
+
+
+def _http(probe: HttpProbe, port: int) -> str | None:
+    url = f"http://{HOST}:{port}{probe.path}"
+    try:
+        with requests.Session() as session:
+            session.trust_env = False
+            answer = session.get(url, timeout=_CALL_S, allow_redirects=False)
+    except requests.RequestException as error:
+        return f"GET {url}: {_short(error)}"
+    if answer.status_code != probe.status:
+        return f"GET {url} answered {answer.status_code}: {answer.text[:120].strip()}"
+    if probe.body not in answer.text.replace(": ", ":").replace(", ", ","):
+        return f"GET {url} answered {answer.status_code} without {probe.body}: {answer.text[:120].strip()}"
+    return None
+
+
+def _short(error: BaseException) -> str:
+    """The innermost reason: requests wraps urllib3 wraps the socket's own error."""
+    inner: BaseException = error
+    while (nested := inner.__cause__ or inner.__context__) is not None:
+        inner = nested
+    return str(inner) or type(inner).__name__

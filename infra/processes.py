@@ -1,0 +1,96 @@
+"""Processes on this host that belong to runs: found by `INFRA_RUN` in their environment, or by a container's name.
+
+Containers belong to conmon, not to us: what Podman left half started (a conmon, a `runc init`) is known by the
+container's name in conmon's arguments.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import psutil
+
+from infra.labels import ENV_OWNER, ENV_ROLE, ENV_RUN, Life, Owner
+
+_MONITORS = ("conmon", "runc", "crun")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunProcess:
+    """A process that carries a run's name. `role` is suite, build, service or reaper."""
+
+    process: psutil.Process
+    run: str
+    role: str
+    life: Life
+
+    def __str__(self) -> str:
+        return f"{self.role} process {self.process.pid}"
+
+
+def environment(run: str, owner: Owner, role: str) -> dict[str, str]:
+    """Return what makes a child process ours."""
+    return {ENV_RUN: run, ENV_OWNER: str(owner), ENV_ROLE: role}
+
+
+def of_runs() -> Iterator[RunProcess]:
+    """Yield all processes that carry a run's name and owner and can be read from here."""
+    for process in psutil.process_iter():
+        try:
+            environ = process.environ()
+            if environ.get(ENV_RUN) and process.status() != psutil.STATUS_ZOMBIE:
+                owner = Owner.parse(environ.get(ENV_OWNER, ""))
+                yield RunProcess(
+                    process=process,
+                    run=environ[ENV_RUN],
+                    role=environ.get(ENV_ROLE, ""),
+                    life=owner.life() if owner else Life.UNKNOWN,
+                )
+        except psutil.Error:
+            continue
+
+
+def working(run: str) -> tuple[RunProcess, ...]:
+    """Return the suite and build processes of a run."""
+    return tuple(p for p in of_runs() if p.run == run and p.role in ("suite", "build"))
+
+
+def monitors(is_ours: Callable[[str], bool]) -> tuple[psutil.Process, ...]:
+    """Return conmons, and what they started, of containers whose name satisfies `is_ours`."""
+    found: dict[int, psutil.Process] = {}
+    for process in psutil.process_iter():
+        try:
+            if process.name() not in _MONITORS:
+                continue
+            argv = process.cmdline()
+            if any(flag == "-n" and is_ours(name) for flag, name in pairwise(argv)):
+                for one in (process, *process.children(recursive=True)):
+                    found[one.pid] = one
+        except psutil.Error:
+            continue
+    return tuple(found.values())
+
+
+def in_cgroup(needle: str) -> tuple[psutil.Process, ...]:
+    """Return the processes whose control group's path contains `needle`."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError):
+            if needle in Path(f"/proc/{process.pid}/cgroup").read_text(encoding="utf-8"):
+                found.append(process)
+    return tuple(found)
+
+
+def kill(processes: Iterable[psutil.Process], wait_s: float = 2.0) -> None:
+    """Kill processes and wait until they are gone; never ourselves."""
+    doomed = [process for process in processes if process.pid != os.getpid()]
+    for process in doomed:
+        with contextlib.suppress(psutil.Error):
+            process.send_signal(signal.SIGKILL)
+    psutil.wait_procs(doomed, timeout=wait_s)

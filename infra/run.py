@@ -1,0 +1,380 @@
+"""One run from its plan to its report. Everything alive is a context manager; the removal is registered first.
+
+catalogue -> plan -> engine -> images -> components, each behind its gate -> a last look -> suite -> report -> nothing
+left. `infra.up` is the same without the suite, and hands the stack over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from infra import evidence, labels, lease, plan, ports, processes, prune, rundir, signals, suites, sweep
+from infra.catalog.loading import Catalog, load
+from infra.commands import Command
+from infra.errors import Cause, InfraError, Internal, Interrupted, Invalid, NotReady, Outcome
+from infra.images import Images
+from infra.lease import Lease
+from infra.placeholders import render
+from infra.plan import Plan, PlannedStep
+from infra.report import EngineFacts, Report, SuiteResult
+from infra.reporters.files import FilesReporter, traceparent
+from infra.settings import Settings
+from infra.signals import Interrupts
+from infra.stack import Stack
+from infra.suites import SuiteRun
+from infra.watch import Recorder, Reporter, Reporters
+
+Goal = Literal["suite", "up", "images"]
+UP = "infra.up"
+KEEP = "INFRA_KEEP"
+_RESET_S = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a person asked for. `args` go to the suite; `path` is the PATH that finds the project's tools."""
+
+    service: str | None
+    tier: str = "integration"
+    run: str | None = None
+    ports: str = "fixed"
+    fresh: bool = False
+    follow: bool = False
+    args: tuple[str, ...] = ()
+    path: str = ""
+
+
+@dataclass
+class _Ending:
+    """What is known of a run's end while it is still going on."""
+
+    engine: EngineFacts | None = None
+    suite: SuiteResult | None = None
+    left: tuple[str, ...] = ()
+    kept: bool = False
+    stack: str | None = None
+    mask: Callable[[str], str] = field(default=str)
+
+
+def execute(settings: Settings, request: Request, console: Reporter, goal: Goal) -> Report:
+    """Do a whole run and return its report; every error is in the report. Raises `Invalid` for a bad `--run` only."""
+    run = request.run or plan.new_run()
+    folder = rundir.make(settings.runs, run)
+    ending = _Ending()
+    # The mask is known only when the plan is.
+    files = FilesReporter(folder, lambda text: ending.mask(text))  # noqa: PLW0108
+    recorder = Recorder(Reporters([console, files]))
+    started = datetime.now(UTC)
+    error: InfraError | None = None
+    with signals.caught() as interrupts:
+        try:
+            _Run(settings, replace(request, run=run), recorder, interrupts, ending, folder).go(goal)
+        except InfraError as caught:
+            error = caught
+        except Exception as caught:  # noqa: BLE001 - the last resort: a bug of ours still ends in a report
+            error = _bug(caught)
+        with interrupts.held():
+            report = _report(run, request, recorder, ending, started, error, folder)
+            recorder.watch.run_finished(report)
+            rundir.prune(settings.runs)
+    return report
+
+
+def _bug(error: Exception) -> Internal:
+    return Internal(
+        f"an error of ours: {type(error).__name__}: {error}",
+        reference="internal",
+        remedy="report it with the run's folder",
+        evidence=tuple(traceback.format_exc().splitlines()[-20:]),
+    )
+
+
+def _report(
+    run: str,
+    request: Request,
+    recorder: Recorder,
+    ending: _Ending,
+    started: datetime,
+    error: InfraError | None,
+    folder: Path,
+) -> Report:
+    if error is None and ending.left:
+        error = Internal(
+            f"something was left behind: {', '.join(ending.left)}",
+            reference="left-behind",
+            remedy=f"invoke infra.gc --run {run}",
+        )
+    cause = error.cause() if error else None
+    if cause is not None:
+        cause = Cause(
+            reference=cause.reference,
+            step=cause.step,
+            message=ending.mask(cause.message),
+            remedy=ending.mask(cause.remedy),
+            evidence=tuple(map(ending.mask, cause.evidence)),
+        )
+    return Report(
+        run=run,
+        service=request.service or "",
+        tier=request.tier,
+        outcome=error.outcome if error else Outcome.PASSED,
+        blame=error.blame if error else None,
+        exit_code=error.exit_code if error else 0,
+        started=started.isoformat(timespec="milliseconds"),
+        duration_s=recorder.elapsed_s,
+        steps=tuple(sorted(recorder.steps, key=lambda step: step.start_s)),
+        suite=ending.suite,
+        cause=cause,
+        engine=ending.engine,
+        left_behind=ending.left,
+        directory=str(folder),
+        kept=ending.kept,
+        stack=ending.stack,
+        notes=tuple(recorder.notes),
+    )
+
+
+class _Run:
+    """The parts that the steps of a run share."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        request: Request,
+        recorder: Recorder,
+        interrupts: Interrupts,
+        ending: _Ending,
+        folder: Path,
+    ) -> None:
+        self.settings = settings
+        self.request = request
+        self.recorder = recorder
+        self.interrupts = interrupts
+        self.ending = ending
+        self.folder = folder
+
+    def go(self, goal: Goal) -> None:
+        catalog = load(self.settings.catalog)
+        request = self.request
+        made = plan.make(
+            catalog, self.settings, service=request.service, tier=request.tier, run=request.run, ports=request.ports
+        )
+        self.ending.mask = made.mask
+        self.recorder.watch.run_started(made, _shown(self.folder))
+        if not made.steps:
+            if goal != "suite":
+                message = f"{made.service} {made.tier} has no stack: there is nothing to start"
+                raise Invalid(message, reference="no-stack", remedy="--tier integration")
+            self._suite(made, {}, None, lambda: None)
+            return
+        with self._leased(made) as held:
+            up = None if request.fresh or goal == "images" else self._stack_that_is_up(held, made)
+            if up is not None and goal == "up":
+                self.ending.kept, self.ending.stack = True, up.run
+                self.recorder.note(f"run {up.run} of {made.service} {made.tier} is up already")
+            elif up is not None:
+                self._use(held, made, up)
+            else:
+                self._own(catalog, held, made, goal)
+
+    @contextlib.contextmanager
+    def _leased(self, made: Plan) -> Iterator[Lease]:
+        """Own the run; end what dead owners have left; say what engine this is."""
+        with contextlib.ExitStack() as stack:
+            with self.recorder.step("engine") as handle:
+                log = self.folder / "logs" / "engine.log"
+                log.parent.mkdir(parents=True, exist_ok=True)
+                held = stack.enter_context(lease.hold(made.run, made.service, made.tier, log))
+                swept = sweep.sweep_dead(held.engine)
+                self.ending.engine = _engine_facts(held)
+                facts = self.ending.engine
+                handle.note = f"Podman {facts.version}, {facts.runtime}, {held.connection.origin}"
+            if swept:
+                self.recorder.note(f"swept what dead runs had left: {', '.join(swept)}")
+            for said in held.connection.workarounds:
+                self.recorder.note(said)
+            try:
+                yield held
+            finally:
+                with self.interrupts.held():
+                    stack.close()
+        self.interrupts.check()
+
+    def _own(self, catalog: Catalog, held: Lease, made: Plan, goal: Goal) -> None:
+        if goal != "images":
+            ports.check_free(made, held.engine)
+        with self._stack(held, made) as stack:
+            stack.make_network()
+            images = Images(
+                held, catalog, self.settings, self.recorder, consumer=made.service, logs=self.folder / "logs"
+            ).obtain(made)
+            if goal == "images":
+                return
+            for step in made.steps:
+                stack.start(step, images[step.name], follow=self.request.follow)
+            with self.recorder.step("check") as handle:
+                stack.look()
+                handle.note = "all of them are still there"
+            if goal == "up":
+                self._hand_over(stack, UP)
+            else:
+                self._suite(made, stack.ports, held, stack.look)
+
+    @contextlib.contextmanager
+    def _stack(self, held: Lease, made: Plan) -> Iterator[Stack]:
+        """A stack whose removal is registered before anything of it exists."""
+        stack = Stack(plan=made, lease=held, recorder=self.recorder)
+        error: BaseException | None = None
+        try:
+            yield stack
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            with self.interrupts.held():
+                self._end(stack, error)
+
+    def _end(self, stack: Stack, error: BaseException | None) -> None:
+        """Evidence, then the sweep, or the marker where the stack is kept. Its own error never hides the first."""
+        if self.ending.kept:
+            return
+        with contextlib.suppress(InfraError), self.recorder.step("teardown") as handle:
+            engine, made = stack.engine, stack.plan
+            names = [(step.name, step.container) for step in made.steps]
+            evidence.collect(engine, made, names, self.folder, failed=error is not None)
+            if self.settings.keep and isinstance(error, InfraError) and not isinstance(error, Interrupted):
+                self._hand_over(stack, KEEP)
+                handle.note = (
+                    f"kept: INFRA_KEEP=1; look: podman logs {names[0][1]}; remove: invoke infra.down --run {made.run}"
+                )
+                self.recorder.note(f"look at it: invoke infra.status, invoke infra.logs --run {made.run}")
+                return
+            self.ending.left = (f"run {made.run}: the engine does not answer; the next start sweeps it",)
+            stack.drain(self.interrupts.hurry)
+            self.ending.left = sweep.sweep_run(engine, made.run)
+            with contextlib.suppress(InfraError):
+                prune.images(engine)
+
+    def _hand_over(self, stack: Stack, reason: str) -> None:
+        """Mark the run as handed to a person: from here on only `infra.down` and `infra.gc --run` end it."""
+        with self.interrupts.held():
+            marks = stack.lease.labels() | {labels.KEPT: reason}
+            stack.engine.create_volume(sweep.marker(stack.plan.run), marks)
+            self.ending.kept = True
+        self._write_env(stack.plan, stack.ports)
+
+    def _stack_that_is_up(self, held: Lease, made: Plan) -> sweep.FoundRun | None:
+        found = [
+            run
+            for run in sweep.runs(held.engine)
+            if run.kept == UP and (run.service, run.tier) == (made.service, made.tier)
+        ]
+        return found[-1] if found else None
+
+    def _use(self, held: Lease, made: Plan, up: sweep.FoundRun) -> None:
+        """Run the suite against a stack that a person has up, and leave it up."""
+        self.ending.kept, self.ending.stack = True, up.run
+        self.recorder.note(f"using the stack of run {up.run}, which stays up (--fresh starts one of its own)")
+        stack = Stack(plan=made, lease=held, recorder=self.recorder)
+        try:
+            for step in made.steps:
+                with self.recorder.step(step.name) as handle:
+                    self._adopt(stack, replace(step, container=f"{made.service}-{step.name}-{up.run}"))
+                    handle.note = "was up"
+            self._suite(made, stack.ports, held, stack.look)
+        finally:
+            with self.interrupts.held():
+                names = [(step.name, step.container) for step in stack.started]
+                evidence.collect(held.engine, made, names, self.folder, failed=True)
+                self.ending.left = sweep.sweep_run(held.engine, made.run)
+
+    def _adopt(self, stack: Stack, step: PlannedStep) -> None:
+        """Take over a component of a stack that is up, reset where it declares how."""
+        stack.adopt(step)
+        if step.on_reuse:
+            held = stack.lease
+            argv = (*held.connection.podman, "exec", step.container, *step.on_reuse)
+            log = self.folder / "logs" / "reuse.log"
+            with Command(argv, env=held.podman_environment(), log=log, on_line=lambda _: None) as command:
+                if command.wait(_RESET_S) != 0:
+                    raise NotReady(
+                        f"it could not be reset for reuse: {' '.join(step.on_reuse)}",
+                        reference="reuse-reset-failed",
+                        remedy="--fresh --ports auto starts a stack of its own",
+                        evidence=tuple(command.tail),
+                    )
+
+    def _write_env(self, made: Plan, numbers: Mapping[str, Mapping[str, int]]) -> None:
+        env = made.suite_env(numbers, str(self.folder))
+        (self.folder / "env").write_text(made.mask(rundir.dotenv(env)), encoding="utf-8")
+
+    def _suite(
+        self, made: Plan, numbers: Mapping[str, Mapping[str, int]], held: Lease | None, look: Callable[[], None]
+    ) -> None:
+        self._write_env(made, numbers)
+        values = made.suite_values(numbers, str(self.folder))
+        cwd = (self.settings.workspace / made.suite.cwd).resolve()
+        suite = SuiteRun(
+            spec=made.suite.suite,
+            args=self.request.args,
+            cwd=cwd,
+            env=self._environment(made, numbers, held, cwd),
+            logs=self.folder / "logs",
+            on_line=self.recorder.watch.suite_line,
+            look=look,
+            interrupts=self.interrupts,
+            mask=made.mask,
+        )
+        for step in made.suite.before:
+            with self.recorder.step(step.name):
+                suites.run_step(suite, step, tuple(render(word, values) for word in step.command))
+        with self.recorder.step("suite") as handle:
+            result, error = suites.run(suite)
+            self.ending.suite = result
+            if result is not None:
+                handle.note = result.sentence()
+            if error is not None:
+                raise error
+
+    def _environment(
+        self, made: Plan, numbers: Mapping[str, Mapping[str, int]], held: Lease | None, cwd: Path
+    ) -> dict[str, str]:
+        base = {**os.environ, "PATH": self.request.path or os.environ.get("PATH", os.defpath)}
+        base.pop(signals.PARENT_PIPE, None)
+        owner = held.owner if held else labels.Owner.of(os.getpid())
+        marks = processes.environment(made.run, owner, "suite")
+        given = {
+            **made.suite_env(numbers, str(self.folder)),
+            **marks,
+            "INFRA_SERVICE": made.service,
+            "INFRA_RUN_DIR": str(self.folder),
+            "TRACEPARENT": traceparent(made.run, "suite"),
+        }
+        return suites.environment(base, given=given, path=made.suite.path, unset=made.suite.unset, cwd=cwd)
+
+
+def _engine_facts(held: Lease) -> EngineFacts:
+    info: dict[str, Any] = held.engine.info()
+    host = info.get("host", {})
+    return EngineFacts(
+        version=str(info.get("version", {}).get("Version", "")),
+        rootless=bool(host.get("security", {}).get("rootless")),
+        runtime=str(host.get("ociRuntime", {}).get("name", "")),
+        host=str(host.get("hostname", "")),
+        workarounds=held.connection.workarounds,
+    )
+
+
+def _shown(folder: Path) -> str:
+    """Return a folder as a person standing here would write it."""
+    try:
+        return str(folder.relative_to(Path.cwd()))
+    except ValueError:
+        return str(folder)

@@ -1,0 +1,50 @@
+"""The run directory `.infra/runs/<run>/`: made, linked as `latest`, and the oldest ones dropped."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from infra.errors import Invalid
+
+_KEPT_RUNS = 50
+
+
+def make(runs: Path, run: str) -> Path:
+    """Make a run's folder and point `latest` at it. Raises `Invalid` where a run of that name has been."""
+    folder = runs / run
+    try:
+        folder.mkdir(parents=True, exist_ok=False)
+    except FileExistsError as error:
+        message = f"there has been a run {run}: its folder {folder} exists"
+        raise Invalid(message, reference="run-exists", remedy="leave --run out") from error
+    except OSError as error:
+        message = f"the run directory cannot be made: {error}"
+        raise Invalid(message, reference="run-directory", remedy=f"make {runs} writable") from error
+    latest = runs / "latest"
+    with contextlib.suppress(OSError):
+        part = runs / f".latest-{run}"
+        part.symlink_to(run)
+        part.replace(latest)
+    return folder
+
+
+def prune(runs: Path) -> None:
+    """Drop the oldest folders beyond the 50 newest."""
+    folders = [path for path in runs.iterdir() if path.is_dir() and not path.is_symlink()]
+    for old in sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)[_KEPT_RUNS:]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def dotenv(values: Mapping[str, str]) -> str:
+    """Return values as a dotenv file: quoted where a plain word would be read otherwise."""
+    return "".join(f"{key}={_quote(value)}\n" for key, value in values.items())
+
+
+def _quote(value: str) -> str:
+    if value and all(c.isalnum() or c in "-_./:@%+,=*" for c in value):
+        return value
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("$", "\\$")
+    return f'"{escaped}"'

@@ -1,0 +1,78 @@
+"""Where things are: the root (the folder of noxfile.py and tasks.py), the catalogue, the workspace, the run folders."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from infra.errors import Invalid
+
+ImagesMode = Literal["auto", "registry", "local"]
+PortsMode = Literal["fixed", "auto"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the environment and `[tool.infra]` say."""
+
+    root: Path
+    catalog: Path
+    workspace: Path
+    images: ImagesMode
+    keep: bool
+
+    @property
+    def runs(self) -> Path:
+        """The folder of all run directories."""
+        return self.root / ".infra" / "runs"
+
+
+def read(root: Path, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings of the repository at `root`. Raises `Invalid`."""
+    table = _table(root / "pyproject.toml")
+    mode = environ.get("INFRA_IMAGES") or "auto"
+    for known in get_args(ImagesMode):
+        if mode == known:
+            return Settings(
+                root=root,
+                catalog=_folder(root, "catalog", environ.get("INFRA_CATALOG"), table, "infra/catalog"),
+                workspace=_folder(root, "workspace", environ.get("INFRA_WORKSPACE"), table, "."),
+                images=known,
+                keep=environ.get("INFRA_KEEP", "") not in ("", "0"),
+            )
+    raise Invalid(
+        f'INFRA_IMAGES is "{mode}"; it is one of {", ".join(get_args(ImagesMode))}',
+        reference="settings",
+        remedy="unset INFRA_IMAGES",
+    )
+
+
+def _table(pyproject: Path) -> dict[str, object]:
+    if not pyproject.is_file():
+        return {}
+    try:
+        table = tomllib.loads(pyproject.read_text(encoding="utf-8")).get("tool", {}).get("infra", {})
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        message = f"{pyproject}: not valid TOML: {error}"
+        raise Invalid(message, reference="settings", remedy=f"edit {pyproject}") from error
+    if unknown := table.keys() - {"catalog", "workspace"}:
+        raise Invalid(
+            f"{pyproject}: tool.infra.{min(unknown)}: unknown key (known: catalog, workspace)",
+            reference="settings",
+            remedy=f"edit {pyproject}",
+        )
+    return dict(table)
+
+
+def _folder(root: Path, key: str, given: str | None, table: Mapping[str, object], default: str) -> Path:
+    value = given or table.get(key, default)
+    folder = (root / str(value)).resolve()
+    if not folder.is_dir():
+        where = f"INFRA_{key.upper()}" if given else f"{root / 'pyproject.toml'}: tool.infra.{key}"
+        message = f"{where}: no folder at {folder}"
+        raise Invalid(message, reference="settings", remedy=f"point {where} at the {key}'s folder")
+    return folder

@@ -1,0 +1,145 @@
+"""The plan while it runs: containers started in order, each behind its gate, and watched until they are ended."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from dataclasses import dataclass, field
+
+from infra import ports
+from infra.engine.client import Engine, EngineRefused
+from infra.engine.types import ContainerSpec, TarFile
+from infra.errors import InfraError, NotReady
+from infra.lease import Lease
+from infra.plan import Plan, PlannedStep
+from infra.readiness import Gate, died, gone
+from infra.watch import Recorder
+
+_AUTO_PORT_TRIES = 5
+DEFAULT_GRACE_S = 15.0
+
+
+@dataclass
+class Stack:
+    """The containers of one plan. `ports` fills as they start: component to port name to host port."""
+
+    plan: Plan
+    lease: Lease
+    recorder: Recorder
+    ports: dict[str, dict[str, int]] = field(default_factory=dict)
+    started: list[PlannedStep] = field(default_factory=list)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that runs it."""
+        return self.lease.engine
+
+    def make_network(self) -> None:
+        """Create the run's network: the first thing a run makes and the last it removes, so it carries the owner."""
+        self.engine.create_network(self.plan.network, self.lease.labels())
+
+    def start(self, step: PlannedStep, image: str, *, follow: bool) -> None:
+        """Create a component's container, copy its files in, start it, and wait for its gate."""
+        with self.recorder.step(step.name) as handle:
+            self._run(step, image)
+            self.started.append(step)
+            if follow:
+                self._follow(step)
+            handle.polls = Gate(engine=self.engine, step=step, ports=self.ports[step.name]).wait(self.plan.mask)
+
+    def look(self) -> None:
+        """Look once at every long-running component; raise `NotReady` for one that has died."""
+        for step in self.started:
+            if step.kind == "service":
+                state = self.engine.state(step.container)
+                if state is None:
+                    raise gone(step)
+                if state.dead:
+                    raise died(self.engine, step, state, self.plan.mask)
+
+    def adopt(self, step: PlannedStep) -> None:
+        """Take a container over that another run has started: its ports, and a clean slate where it declares one."""
+        state = self.engine.state(step.container)
+        if state is None or (state.dead and step.kind == "service"):
+            raise NotReady(
+                f"{step.container} of the stack that is up is not running",
+                reference="stack-not-running",
+                remedy=f"invoke infra.down --service {self.plan.service}, then infra.up",
+                step=step.name,
+            )
+        self.ports[step.name] = {port.name: state.ports[port.container] for port in step.ports}
+        self.started.append(step)
+
+    def drain(self, hurry: threading.Event) -> None:
+        """Stop the components that ask for a grace period, last started first; everything else is just removed."""
+        for step in reversed(self.started):
+            if step.stop_grace_s > 0 and not hurry.is_set():
+                self.engine.stop(step.container, step.stop_grace_s)
+
+    def _run(self, step: PlannedStep, image: str) -> None:
+        for attempt in range(_AUTO_PORT_TRIES):
+            self._create(step, image)
+            try:
+                self.engine.start(step.container)
+            except EngineRefused as error:
+                if self._lost_port(error):
+                    # Podman picks a free port at create and does not hold it: another one took it meanwhile.
+                    if self.plan.ports_mode == "auto" and attempt < _AUTO_PORT_TRIES - 1:
+                        self.engine.remove(step.container)
+                        continue
+                    for port in step.ports:
+                        if port.host is not None and not ports.is_free(port.host):
+                            raise ports.taken(step, port.host, self.engine) from error
+                raise NotReady(
+                    f"the engine could not start it: {error.message}",
+                    reference="start-refused",
+                    remedy=f"podman logs {step.container}",
+                    step=step.name,
+                ) from error
+            break
+        state = self.engine.state(step.container)
+        if state is None:
+            raise gone(step)
+        wanted = {port.container: port.host for port in step.ports}
+        known = {**{c: h for c, h in wanted.items() if h is not None}, **state.ports}
+        self.ports[step.name] = {port.name: known[port.container] for port in step.ports}
+
+    def _create(self, step: PlannedStep, image: str) -> None:
+        spec = ContainerSpec(
+            name=step.container,
+            image=image,
+            alias=step.name,
+            network=self.plan.network,
+            command=step.command,
+            env=step.env,
+            labels=self.lease.labels(step.name),
+            ports={port.container: port.host or 0 for port in step.ports},
+            stop_grace_s=step.stop_grace_s or DEFAULT_GRACE_S,
+            memory_mb=step.memory_mb,
+        )
+        try:
+            self.engine.create(spec)
+        except EngineRefused as error:
+            raise NotReady(
+                f"the engine could not create it: {error.message}",
+                reference="create-refused",
+                remedy="invoke infra.gc",
+                step=step.name,
+            ) from error
+        self.engine.put_files(
+            step.container,
+            [TarFile(path=f.path, content=f.content.encode(), mode=f.mode, owner=f.owner) for f in step.files],
+        )
+
+    @staticmethod
+    def _lost_port(error: EngineRefused) -> bool:
+        return "address already in use" in error.message or "port" in error.message.lower()
+
+    def _follow(self, step: PlannedStep) -> None:
+        client, watch = self.engine.clone(), self.recorder.watch
+
+        def follow() -> None:
+            with contextlib.suppress(InfraError, OSError, ValueError):  # it ends with the container, however that ends
+                client.follow_logs(step.container, lambda line: watch.log_line(step.name, self.plan.mask(line)))
+
+        threading.Thread(target=follow, daemon=True).start()

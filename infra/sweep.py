@@ -1,0 +1,210 @@
+"""The sweep is the cleanup: one function ends a run, whoever calls it.
+
+Remove what the run owns, look again, remove again. Names are ours, so no handle is needed; removing nothing is
+success; a removal that fails skips none of the others. Callers: the end of every run, the reaper, the start of every
+run, `infra.down`, `infra.gc`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import psutil
+
+from infra import buildah, labels, processes
+from infra.engine.client import Engine
+from infra.engine.types import Container, Resource
+from infra.errors import InfraError
+from infra.labels import Life
+
+_ROUNDS = 4
+_PAUSE_S = 0.15
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leftover:
+    """Something of a run that is still there, and how to remove it."""
+
+    kind: str
+    name: str
+    remove: Callable[[Engine], None]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundRun:
+    """A run as the engine's labels tell it."""
+
+    run: str
+    service: str
+    tier: str
+    created: str
+    owner: labels.Owner | None
+    kept: str | None
+
+    @property
+    def life(self) -> Life:
+        """Whether its owner lives."""
+        return self.owner.life() if self.owner else Life.UNKNOWN
+
+
+def marker(run: str) -> str:
+    """Return the name of the volume that says a run was handed to a person."""
+    return f"{run}-kept"
+
+
+def runs(engine: Engine) -> tuple[FoundRun, ...]:
+    """Return all runs that have left a label in the engine, oldest first."""
+    found: dict[str, Mapping[str, str]] = {}
+    kept: dict[str, str] = {}
+    every = {labels.RUN: ""}
+    for volume in engine.volumes(every):
+        run = volume.labels.get(labels.RUN, "")
+        if volume.name == marker(run):
+            kept[run] = volume.labels.get(labels.KEPT, "kept")
+    carriers: list[Resource | Container] = [*engine.networks(every), *engine.containers(every), *engine.volumes(every)]
+    for carrier in carriers:
+        found.setdefault(carrier.labels[labels.RUN], carrier.labels)
+    rows = [
+        FoundRun(
+            run=run,
+            service=carried.get(labels.SERVICE, ""),
+            tier=carried.get(labels.TIER, ""),
+            created=carried.get(labels.CREATED, ""),
+            owner=labels.Owner.parse(carried.get(labels.OWNER, "")),
+            kept=kept.get(run),
+        )
+        for run, carried in found.items()
+    ]
+    return tuple(sorted(rows, key=lambda row: row.created))
+
+
+def is_kept(engine: Engine, run: str) -> bool:
+    """Whether the run was handed to a person."""
+    return any(volume.name == marker(run) for volume in engine.volumes({labels.RUN: run}))
+
+
+def sweep_run(engine: Engine, run: str) -> tuple[str, ...]:
+    """Remove everything that `run` owns and return what could not be removed, in words."""
+    left: tuple[str, ...] = ()
+    for attempt in range(_ROUNDS):
+        if attempt:
+            time.sleep(_PAUSE_S)
+        ours = processes.working(run)
+        processes.kill(one.process for one in ours)
+        buildah.kill(run)
+        found = _find(engine, run)
+        _remove(engine, found)
+        monitors = processes.monitors(lambda name: is_our_name(name, run))
+        processes.kill(monitors)
+        left = (*(str(one) for one in found), *(str(one) for one in ours), *(f"monitor {m.pid}" for m in monitors))
+        if not left:
+            return ()
+    return left
+
+
+def sweep_dead(engine: Engine) -> tuple[str, ...]:
+    """End every run whose owner is dead and that nobody was handed; return their names."""
+    swept = []
+    for found in runs(engine):
+        # The marker is made before its owner ends: look for it only after the owner was seen to be dead.
+        if found.life is Life.DEAD and not is_kept(engine, found.run):
+            _let_the_reaper_finish(found.run)
+            sweep_run(engine, found.run)
+            swept.append(found.run)
+    for run in {p.run for p in processes.of_runs() if p.life is Life.DEAD} - set(swept):
+        if not is_kept(engine, run):
+            _let_the_reaper_finish(run)
+            sweep_run(engine, run)
+            swept.append(run)
+    swept += _drop_tags_without_a_run(engine)
+    swept += buildah.remove_dead(engine, {found.run for found in runs(engine)})
+    return tuple(dict.fromkeys(swept))
+
+
+def is_our_name(name: str, run: str) -> bool:
+    """Whether a container's name is one that this run gives: `<service>-<component>-<run>`."""
+    return re.fullmatch(rf"[a-z][a-z0-9-]*-{re.escape(run)}", name) is not None
+
+
+def _let_the_reaper_finish(run: str, wait_s: float = 5.0) -> None:
+    """A reaper that still works is given its time; what remains of it, and of its service, is ended."""
+    helpers = [p.process for p in processes.of_runs() if p.run == run and p.role in ("reaper", "service")]
+    if any(p.role == "reaper" for p in processes.of_runs() if p.run == run):
+        psutil.wait_procs(helpers, timeout=wait_s)
+    processes.kill(helpers)
+
+
+def _find(engine: Engine, run: str) -> tuple[Leftover, ...]:
+    """List what the run owns, in the order of removal: the network, which carries the owner, is the last."""
+    mine = {labels.RUN: run}
+    found = [Leftover(kind="container", name=c.name, remove=_container(c.name)) for c in engine.containers(mine)]
+    known = {one.name for one in found}
+    for row in engine.containers(external=True):
+        if row.external and row.name not in known and is_our_name(row.name, run):
+            found.append(Leftover(kind="half-made container", name=row.name, remove=_container(row.name)))
+    for working in buildah.working_containers(engine, run):
+        found.append(Leftover(kind="working container", name=working, remove=_container(working)))
+    for volume in engine.volumes(mine):
+        found.append(Leftover(kind="volume", name=volume.name, remove=_volume(volume.name)))
+    for ref in run_tags(engine):
+        if ref.rpartition("-")[2] == run:
+            found.append(Leftover(kind="image tag", name=ref, remove=_tag(ref)))
+    for network in engine.networks(mine):
+        found.append(Leftover(kind="network", name=network.name, remove=_network(network.name)))
+    return tuple(found)
+
+
+def _container(name: str) -> Callable[[Engine], None]:
+    return lambda engine: engine.remove(name)
+
+
+def _volume(name: str) -> Callable[[Engine], None]:
+    return lambda engine: engine.remove_volume(name)
+
+
+def _tag(ref: str) -> Callable[[Engine], None]:
+    return lambda engine: engine.untag(ref)
+
+
+def _network(name: str) -> Callable[[Engine], None]:
+    return lambda engine: engine.remove_network(name)
+
+
+def _remove(engine: Engine, found: Iterable[Leftover]) -> None:
+    """Remove containers side by side, then the rest one after another; failures show when looked at again."""
+    containers = [one for one in found if "container" in one.kind]
+    others = [one for one in found if "container" not in one.kind]
+
+    def quietly(one: Leftover, client: Engine) -> None:
+        with contextlib.suppress(InfraError):
+            one.remove(client)
+
+    with ThreadPoolExecutor(max_workers=4) as pool:
+        list(pool.map(lambda one: quietly(one, engine.clone()), containers))
+    for one in others:
+        quietly(one, engine)
+
+
+def run_tags(engine: Engine) -> tuple[str, ...]:
+    """Return the tags that runs have put onto images of ours: `localhost/<image>:<consumer>-<8 hex>`."""
+    pattern = re.compile(r"localhost/.+:[a-z][a-z0-9-]*-[0-9a-f]{8}")
+    images = engine.images({labels.IMAGE: ""})
+    return tuple(tag for image in images for tag in image.tags if pattern.fullmatch(tag))
+
+
+def _drop_tags_without_a_run(engine: Engine) -> list[str]:
+    """A run's network is made before its first tag and removed after its last, so a tag without one is nobody's."""
+    tags = run_tags(engine)
+    alive = {found.run for found in runs(engine)}
+    dead = [ref for ref in tags if ref.rpartition("-")[2] not in alive]
+    for ref in dead:
+        engine.untag(ref)
+    return [ref.rpartition("-")[2] for ref in dead]

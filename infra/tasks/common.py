@@ -1,0 +1,92 @@
+"""What all tasks share: where the root is, and how an error becomes one message and an exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from infra import bootstrap, lease, plan, settings, signals
+from infra.errors import InfraError
+from infra.lease import Lease
+from infra.reporters.console import ConsoleReporter
+from infra.run import Request
+from infra.settings import Settings
+
+
+def root() -> Path:
+    """Return the folder of tasks.py: invoke changes nothing, so it is where the module was loaded from."""
+    tasks = sys.modules.get("tasks")
+    file = getattr(tasks, "__file__", None)
+    return Path(file).resolve().parent if file else Path.cwd()
+
+
+def read_settings() -> Settings:
+    """Return the settings of this repository. Raises `Invalid`."""
+    return settings.read(root())
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Print an error of ours as one message, cause first, and exit with its code."""
+    try:
+        yield
+    except InfraError as error:
+        console = Console(stderr=True)
+        console.print(Text(f"{error.outcome}: {error.message}", style="bold red"), soft_wrap=True)
+        if error.remedy:
+            console.print(Text(f"  to do: {error.remedy}"), soft_wrap=True)
+        for line in error.evidence:
+            console.print(Text(f"  | {line}", style="dim"), soft_wrap=True)
+        raise SystemExit(error.exit_code) from None
+
+
+@contextmanager
+def engine() -> Iterator[Lease]:
+    """Reach the engine for a task that is no run; interrupts end it like any other."""
+    with signals.caught(), lease.hold(plan.new_run(), "infra", "none") as held:
+        yield held
+
+
+def reporter(*, verbose: bool) -> ConsoleReporter:
+    """Return the console's reporter. NO_COLOR is rich's own business; width is the terminal's."""
+    return ConsoleReporter(Console(highlight=False), verbose=verbose)
+
+
+def request(
+    service: str | None,
+    tier: str,
+    *,
+    run: str | None = None,
+    ports: str = "fixed",
+    fresh: bool = False,
+    verbose: bool = False,
+    args: tuple[str, ...] = (),
+) -> Request:
+    """Return what was asked for, with the PATH that finds what bootstrap has installed."""
+    path = bootstrap.tool_path(root())
+    return Request(
+        service=service, tier=tier, run=run or None, ports=ports, fresh=fresh, follow=verbose, args=args, path=path
+    )
+
+
+def show(value: object) -> None:
+    """Print JSON and nothing else."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def leave(code: int) -> None:
+    """Exit with a code that invoke does not change."""
+    sys.stdout.flush()
+    if code:
+        raise SystemExit(code)
+
+
+def remainder() -> tuple[str, ...]:
+    """Return what stands after `--`: invoke's own `remainder` has lost the borders between words."""
+    return tuple(sys.argv[sys.argv.index("--") + 1 :]) if "--" in sys.argv else ()

@@ -1,0 +1,86 @@
+"""`invoke images.*`: the built images, which outlive runs as a cache."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+from invoke.collection import Collection
+from invoke.context import Context
+from invoke.tasks import task
+
+from infra import labels, prune, sweep
+from infra.engine.types import Image
+from infra.errors import Invalid
+from infra.reporters.console import rows
+from infra.run import execute
+from infra.tasks import common
+
+_DAY = 24 * 3600.0
+
+
+@task(help={"service": "a service of the catalogue", "tier": "its tier", "verbose": "stream the output of builds"})
+def build(_: Context, service: str = "", tier: str = "integration", verbose: bool = False) -> None:
+    """Have all images of a service's stack, without starting anything."""
+    with common.told():
+        settings = common.read_settings()
+        request = common.request(service or None, tier, verbose=verbose)
+        report = execute(settings, request, common.reporter(verbose=verbose), "images")
+    common.leave(report.exit_code)
+
+
+@task(name="list", help={"json": "print JSON and nothing else"})
+def show(_: Context, json: bool = False) -> None:
+    """List the images that are ours, the newest first."""
+    with common.told(), common.engine() as held:
+        found = sorted(held.engine.images({labels.IMAGE: ""}), key=lambda one: one.created, reverse=True)
+        if json:
+            common.show({"images": [_row(image) for image in found]})
+            return
+        table = [("image", "tags", "MB", "age")]
+        for image in found:
+            tags = ", ".join(tag.rpartition(":")[2] for tag in image.tags) or "(none)"
+            age = f"{(time.time() - image.created) / 3600:.1f} h"
+            table.append((image.labels[labels.IMAGE], tags, f"{image.size / 1e6:.0f}", age))
+        print(rows(table))
+
+
+@task(
+    name="prune",
+    help={
+        "days": "drop what is older (default 30)",
+        "gigabytes": "drop the oldest beyond (default 20)",
+        "json": "print JSON",
+    },
+)
+def drop(_: Context, days: str = "", gigabytes: str = "", json: bool = False) -> None:
+    """Drop cached images beyond an age and a size; images of runs stay."""
+    with common.told(), common.engine() as held:
+        max_age_s = _number(days, "--days") * _DAY if days else prune.MAX_AGE_S
+        max_bytes = _number(gigabytes, "--gigabytes") * 1024**3 if gigabytes else prune.MAX_BYTES
+        sweep.sweep_dead(held.engine)
+        gone = prune.images(held.engine, max_age_s=max_age_s, max_bytes=max_bytes)
+        if json:
+            common.show({"removed": [_row(image) for image in gone]})
+            return
+        size = sum(image.size for image in gone) / 1e6
+        print(f"removed {len(gone)} images, {size:.0f} MB")
+
+
+def _number(text: str, flag: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if value < 0:
+        raise Invalid(f'{flag} is a number, not "{text}"', reference="arguments", remedy=f"{flag} 7")
+    return value
+
+
+def _row(image: Image) -> dict[str, object]:
+    created = datetime.fromtimestamp(image.created, UTC).isoformat()
+    name = image.labels[labels.IMAGE]
+    return {"image": name, "id": image.id, "tags": list(image.tags), "created": created, "bytes": image.size}
+
+
+namespace = Collection("images", build, show, drop)

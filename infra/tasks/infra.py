@@ -1,0 +1,304 @@
+"""`invoke infra.*`: look at, start, use and end the stacks of services."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+from invoke.collection import Collection
+from invoke.context import Context
+from invoke.tasks import task
+
+from infra import labels, plan, probes, rundir, sweep
+from infra.catalog.loading import Catalog, load
+from infra.engine.client import Engine
+from infra.engine.types import Container
+from infra.errors import Internal, Invalid, NotReady
+from infra.labels import Life
+from infra.placeholders import render
+from infra.plan import Plan
+from infra.reporters.console import rows
+from infra.run import execute
+from infra.settings import Settings
+from infra.stack import DEFAULT_GRACE_S
+from infra.sweep import FoundRun
+from infra.tasks import common
+
+_HELP = {
+    "service": "a service of the catalogue",
+    "tier": "unit, integration (default) or e2e",
+    "run": "the run, 8 hex digits",
+    "ports": "fixed (the catalogue's) or auto (any free ones)",
+    "json": "print JSON and nothing else",
+    "verbose": "stream the logs of builds and containers",
+    "format": "dotenv or json",
+    "component": "one component of the stack",
+}
+
+
+def _help(*names: str) -> dict[str, str]:
+    return {name: _HELP[name] for name in names}
+
+
+@task(name="plan", help=_help("service", "tier", "run", "ports", "json"))
+def show_plan(
+    _: Context, service: str = "", tier: str = "integration", run: str = "", ports: str = "fixed", json: bool = False
+) -> None:
+    """Print what a run would do. Needs no engine."""
+    with common.told():
+        made = _plan(load(common.read_settings().catalog), common.read_settings(), service, tier, run, ports)
+        if json:
+            common.show(made.as_json())
+            return
+        print(f"{made.service} {made.tier}: run {made.run}, ports {made.ports_mode}, network {made.network}")
+        table = [("step", "image", "source", "ports", "ready")]
+        for step in made.steps:
+            numbers = ", ".join(f"{p.host or 'any'}->{p.container}" for p in step.ports)
+            ready = f"{step.ready.probe} within {step.ready.timeout:g} s"
+            table.append((step.name, step.image.ref, step.image.source, numbers, ready))
+        print(rows(table))
+        print(f"suite: {made.suite.suite.runner} {' '.join(made.suite.suite.packages)}")
+
+
+@task(help=_help("service", "tier", "run", "ports", "verbose"))
+def up(
+    _: Context, service: str = "", tier: str = "integration", run: str = "", ports: str = "fixed", verbose: bool = False
+) -> None:
+    """Start a service's stack and leave it up for a person."""
+    with common.told():
+        settings = common.read_settings()
+        request = common.request(service or None, tier, run=run, ports=ports, verbose=verbose)
+        report = execute(settings, request, common.reporter(verbose=verbose), "up")
+    if report.exit_code == 0:
+        print(f"use it:    invoke suite.run --service {service}    invoke infra.env --service {service}")
+        print(f"remove it: invoke infra.down --run {report.stack or report.run}")
+    common.leave(report.exit_code)
+
+
+@task(help=_help("service", "tier", "run", "json"))
+def status(_: Context, service: str = "", tier: str = "", run: str = "", json: bool = False) -> None:
+    """Show the runs that have anything in the engine."""
+    with common.told(), common.engine() as held:
+        catalog = load(common.read_settings().catalog)
+        if service:
+            catalog.service(service)
+        found = [one for one in sweep.runs(held.engine) if _selected(one, service, tier, run)]
+        shown = [_status(held.engine, catalog, one) for one in found]
+        if json:
+            common.show({"runs": shown})
+            return
+        if not shown:
+            print("no runs")
+        for one in shown:
+            kept = f", kept ({one['kept']})" if one["kept"] else ""
+            owner = "alive" if one["owner"]["alive"] else "gone"
+            print(f"{one['service']} {one['tier']}: run {one['run']}, {one['age_s']} s old, owner {owner}{kept}")
+            table = [
+                (f"  {c['name']}", c["state"], "ready" if c["ready"] else "not ready", _numbers(c["ports"]))
+                for c in one["components"]
+            ]
+            print(rows(table)) if table else None
+
+
+@task(help=_help("service", "tier", "run", "format", "json"))
+def env(
+    _: Context, service: str = "", tier: str = "integration", run: str = "", format: str = "dotenv", json: bool = False
+) -> None:
+    """Print the environment that a suite gets from the stack that is up."""
+    with common.told(), common.engine() as held:
+        if format not in ("dotenv", "json"):
+            raise Invalid(f'--format is dotenv or json, not "{format}"', reference="arguments", remedy="--format json")
+        settings = common.read_settings()
+        catalog = load(settings.catalog)
+        found = _one(held.engine, catalog, service, tier, run)
+        made = _plan(catalog, settings, found.service, found.tier, found.run, "fixed")
+        numbers = {step.name: _host_ports(held.engine, step) for step in made.steps}
+        values = made.suite_env(numbers, str(settings.runs / found.run))
+        values |= {"INFRA_SERVICE": found.service, "INFRA_RUN_DIR": str(settings.runs / found.run)}
+        if json or format == "json":
+            common.show(values)
+        else:
+            sys.stdout.write(rundir.dotenv(values))
+
+
+@task(help=_help("service", "tier", "run", "component"))
+def logs(_: Context, service: str = "", tier: str = "integration", run: str = "", component: str = "") -> None:
+    """Print the logs of a stack that is there."""
+    with common.told(), common.engine() as held:
+        settings = common.read_settings()
+        catalog = load(settings.catalog)
+        found = _one(held.engine, catalog, service, tier, run, any_run=True)
+        made = _plan(catalog, settings, found.service, found.tier, found.run, "fixed")
+        names = [step.name for step in made.steps]
+        if component and component not in names:
+            what = f'no component "{component}" in the stack of {found.service} ({", ".join(names)})'
+            raise Invalid(what, reference="unknown-component", remedy=f"--component {names[0]}")
+        for step in made.steps:
+            if component in ("", step.name) and held.engine.state(step.container) is not None:
+                for line in made.mask(held.engine.logs(step.container)).splitlines():
+                    print(line if component else f"{step.name} | {line}")
+
+
+@task(help=_help("service", "tier", "run"))
+def down(_: Context, service: str = "", tier: str = "integration", run: str = "") -> None:
+    """Drain and remove the stacks that a person has up."""
+    with common.told(), common.engine() as held:
+        catalog = load(common.read_settings().catalog)
+        if not run:
+            catalog.tier(service or None, tier)
+        found = [one for one in sweep.runs(held.engine) if _selected(one, service, tier if service else "", run)]
+        if not found:
+            print(f"nothing of {f'run {run}' if run else service} is there")
+        for one in found:
+            if one.life is Life.ALIVE and one.kept is None:
+                raise NotReady(
+                    f"run {one.run} of {one.service} is going on: {_owner(one)} owns it",
+                    reference="run-is-alive",
+                    remedy="end it where it runs (Ctrl-C), or kill that process",
+                    blame="user",
+                )
+            _drain(held.engine, one.run)
+            _swept(held.engine, one)
+
+
+@task(help={"run": "end this run, whoever has it (a kept one too)", "json": _HELP["json"]})
+def gc(_: Context, run: str = "", json: bool = False) -> None:
+    """Remove what dead runs have left; with --run one that was handed to a person."""
+    with common.told(), common.engine() as held:
+        ended = list(sweep.sweep_dead(held.engine))
+        if run:
+            one = next((one for one in sweep.runs(held.engine) if one.run == run), None)
+            if one is None and run not in ended:
+                what = f"there is no run {run}"
+                raise Invalid(what, reference="unknown-run", remedy="invoke infra.status")
+            if one is not None:
+                _refuse_foreign(one)
+                _swept(held.engine, one, quiet=json)
+                ended.append(run)
+        spared = [
+            {
+                "run": one.run,
+                "service": one.service,
+                "why": f"kept: {one.kept}" if one.kept else f"owner {one.life.value}",
+            }
+            for one in sweep.runs(held.engine)
+        ]
+        if json:
+            common.show({"removed": ended, "spared": spared})
+            return
+        print(f"removed: {', '.join(ended) or 'nothing'}")
+        for row in spared:
+            print(f"spared: run {row['run']} of {row['service']} ({row['why']})")
+
+
+def _plan(catalog: Catalog, settings: Settings, service: str, tier: str, run: str, ports: str) -> Plan:
+    return plan.make(catalog, settings, service=service or None, tier=tier, run=run or None, ports=ports)
+
+
+def _selected(found: FoundRun, service: str, tier: str, run: str) -> bool:
+    return (
+        (not run or found.run == run) and (not service or found.service == service) and (not tier or found.tier == tier)
+    )
+
+
+def _one(engine: Engine, catalog: Catalog, service: str, tier: str, run: str, *, any_run: bool = False) -> FoundRun:
+    """Return the run that was asked for, by name or as the newest kept one of a service."""
+    if not run:
+        catalog.tier(service or None, tier)
+    found = [one for one in sweep.runs(engine) if _selected(one, service, tier if service else "", run)]
+    usable = [one for one in found if one.kept or run or any_run]
+    if not usable:
+        what = f"run {run} is not there" if run else f"no stack of {service} {tier} is up"
+        remedy = "invoke infra.status" if run else f"invoke infra.up --service {service}"
+        raise NotReady(what, reference="no-stack-up", remedy=remedy, blame="user")
+    return usable[-1]
+
+
+def _host_ports(engine: Engine, step: plan.PlannedStep) -> dict[str, int]:
+    state = engine.state(step.container)
+    if state is None:
+        raise NotReady(
+            f"{step.container} is not there",
+            reference="component-removed",
+            remedy="invoke infra.status",
+            step=step.name,
+        )
+    return {port.name: state.ports[port.container] for port in step.ports if port.container in state.ports}
+
+
+def _status(engine: Engine, catalog: Catalog, found: FoundRun) -> dict[str, Any]:
+    created = datetime.fromisoformat(found.created) if found.created else datetime.now(UTC)
+    owner = found.owner
+    containers = engine.containers({labels.RUN: found.run})
+    return {
+        "run": found.run,
+        "service": found.service,
+        "tier": found.tier,
+        "age_s": int((datetime.now(UTC) - created).total_seconds()),
+        "kept": found.kept,
+        "owner": {
+            "host": owner.host if owner else None,
+            "pid": owner.pid if owner else None,
+            "alive": found.life is Life.ALIVE,
+        },
+        "components": [_component(engine, catalog, container) for container in containers],
+    }
+
+
+def _component(engine: Engine, catalog: Catalog, container: Container) -> dict[str, Any]:
+    """Ask the component's own probe, once, whether it is ready now."""
+    name = container.labels.get(labels.COMPONENT, container.name)
+    component = catalog.components.get(name)
+    state = engine.state(container.name)
+    ready = False
+    ports: dict[str, int] = {}
+    if component is not None and state is not None:
+        ports = {key: state.ports[number] for key, number in component.ports.items() if number in state.ports}
+        spec = component.ready
+        if hasattr(spec, "password"):
+            values = {f"{c}.secrets.{k}": v for c, one in catalog.components.items() for k, v in one.secrets.items()}
+            spec = spec.model_copy(update={"password": render(spec.password, values)})
+        usable = set(ports) == set(component.ports) and (not state.dead or component.kind == "job")
+        ready = usable and probes.check(spec, ports, state) is None
+    return {"name": name, "state": state.status if state else "gone", "ready": ready, "ports": ports}
+
+
+def _numbers(ports: dict[str, int]) -> str:
+    return ", ".join(f"{name} 127.0.0.1:{number}" for name, number in ports.items())
+
+
+def _drain(engine: Engine, run: str) -> None:
+    """Ask the containers to end, the last one started first."""
+    for container in sorted(engine.containers({labels.RUN: run}), key=lambda c: c.created, reverse=True):
+        if container.state == "running":
+            engine.stop(container.name, DEFAULT_GRACE_S)
+
+
+def _owner(one: FoundRun) -> str:
+    return f"process {one.owner.pid} on {one.owner.host}" if one.owner else "an owner that cannot be read"
+
+
+def _refuse_foreign(one: FoundRun) -> None:
+    if one.kept is None and one.life is not Life.DEAD:
+        raise NotReady(
+            f"run {one.run} belongs to an owner that is {one.life.value}: {one.owner}",
+            reference="run-is-alive",
+            remedy="end it where it runs",
+            blame="user",
+        )
+
+
+def _swept(engine: Engine, one: FoundRun, *, quiet: bool = False) -> None:
+    left = sweep.sweep_run(engine, one.run)
+    if left:
+        raise Internal(
+            f"left behind of run {one.run}: {', '.join(left)}",
+            reference="left-behind",
+            remedy=f"invoke infra.gc --run {one.run}",
+        )
+    if not quiet:
+        print(f"removed run {one.run} of {one.service} {one.tier}")
+
+
+namespace = Collection("infra", show_plan, up, status, env, logs, down, gc)

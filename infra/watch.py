@@ -1,0 +1,141 @@
+"""The seam between doing and telling: reporters observe, the recorder times the steps. Nothing here prints."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from infra.errors import InfraError, Interrupted
+from infra.plan import Plan
+from infra.report import Report, StepResult
+
+
+class Reporter:
+    """Observes a run. Every method is optional; a test's double is a reporter too."""
+
+    def run_started(self, plan: Plan, directory: str) -> None:
+        """A plan was made, nothing was done yet."""
+
+    def note(self, text: str) -> None:
+        """Something worth a line that is no step."""
+
+    def step_started(self, name: str) -> None:
+        """A step began."""
+
+    def step_progress(self, name: str, line: str) -> None:
+        """A line of a build's or pull's output."""
+
+    def step_finished(self, step: StepResult) -> None:
+        """A step ended, well or not."""
+
+    def suite_line(self, line: str) -> None:
+        """A line of the suite's output."""
+
+    def log_line(self, component: str, line: str) -> None:
+        """A line of a component's log, where they are followed."""
+
+    def run_finished(self, report: Report) -> None:
+        """The run is over and everything of it is known."""
+
+
+class Reporters(Reporter):
+    """Several reporters as one; calls come from more than one thread, reporters see one at a time."""
+
+    def __init__(self, reporters: Sequence[Reporter]) -> None:
+        self._reporters = tuple(reporters)
+        self._lock = threading.RLock()
+
+    def run_started(self, plan: Plan, directory: str) -> None:
+        with self._lock:
+            for one in self._reporters:
+                one.run_started(plan, directory)
+
+    def note(self, text: str) -> None:
+        with self._lock:
+            for one in self._reporters:
+                one.note(text)
+
+    def step_started(self, name: str) -> None:
+        with self._lock:
+            for one in self._reporters:
+                one.step_started(name)
+
+    def step_progress(self, name: str, line: str) -> None:
+        with self._lock:
+            for one in self._reporters:
+                one.step_progress(name, line)
+
+    def step_finished(self, step: StepResult) -> None:
+        with self._lock:
+            for one in self._reporters:
+                one.step_finished(step)
+
+    def suite_line(self, line: str) -> None:
+        with self._lock:
+            for one in self._reporters:
+                one.suite_line(line)
+
+    def log_line(self, component: str, line: str) -> None:
+        with self._lock:
+            for one in self._reporters:
+                one.log_line(component, line)
+
+    def run_finished(self, report: Report) -> None:
+        with self._lock:
+            for one in self._reporters:
+                one.run_finished(report)
+
+
+@dataclass
+class StepHandle:
+    """What a running step may say of itself."""
+
+    polls: int = 0
+    note: str = ""
+
+
+class Recorder:
+    """Times the steps of a run and tells the reporters."""
+
+    def __init__(self, watch: Reporter) -> None:
+        self.watch = watch
+        self.steps: list[StepResult] = []
+        self.notes: list[str] = []
+        self._started = time.monotonic()
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the run started."""
+        return time.monotonic() - self._started
+
+    def note(self, text: str) -> None:
+        """Keep a line for the report and show it."""
+        self.notes.append(text)
+        self.watch.note(text)
+
+    @contextlib.contextmanager
+    def step(self, name: str) -> Iterator[StepHandle]:
+        """Time a step. An error of ours that leaves the block gets the step's name and is the step's cause."""
+        handle = StepHandle()
+        start = self.elapsed_s
+        self.watch.step_started(name)
+        done = StepResult(name=name, status="passed", start_s=start, duration_s=0.0)
+        try:
+            yield handle
+        except Interrupted:
+            done = replace(done, status="interrupted")
+            raise
+        except InfraError as error:
+            error.step = error.step or name
+            done = replace(done, status="failed", cause=error.cause())
+            raise
+        except BaseException:
+            done = replace(done, status="failed")
+            raise
+        finally:
+            done = replace(done, duration_s=self.elapsed_s - start, polls=handle.polls, note=handle.note)
+            self.steps.append(done)
+            self.watch.step_finished(done)

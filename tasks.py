@@ -1,0 +1,7 @@
+"""The invoke tasks of this repository: the namespaces of `infra.tasks`, and nothing else."""
+
+from invoke.collection import Collection
+
+from infra.tasks import images, infra, suite
+
+namespace = Collection(infra.namespace, images.namespace, suite.namespace)
