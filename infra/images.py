@@ -18,7 +18,8 @@ from pathlib import Path
 from infra import build, content, labels, processes
 from infra.build import BuildRequest
 from infra.catalog.loading import Catalog
-from infra.engine.client import Engine, EngineRefused
+from infra.engine.client import Engine
+from infra.engine.transport import EngineRefused
 from infra.errors import InfraError, NoImage
 from infra.lease import Lease
 from infra.model import BuildSpec, Recipe

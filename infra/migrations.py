@@ -64,7 +64,7 @@ def read(folder: Path, key: str) -> tuple[Migration, ...]:
                 reference="duplicate-migration",
                 remedy=f"renumber one of {found[version].name}, {path.name}",
             )
-        found[version] = Migration(version=version, name=path.name, sql=up_part(path.read_text(encoding="utf-8")))
+        found[version] = Migration(version=version, name=path.name, sql=up_part(_text(path)))
     if not found:
         raise Invalid(
             f"{key}: no .sql files in {folder}",
@@ -72,3 +72,12 @@ def read(folder: Path, key: str) -> tuple[Migration, ...]:
             remedy="check the folder's name, or point INFRA_WORKSPACE at the right workspace",
         )
     return tuple(found[version] for version in sorted(found))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
+        message = f"{path}: cannot be read: {why}"
+        raise Invalid(message, reference="migration-unreadable", remedy=f"repair or remove {path}") from error

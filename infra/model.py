@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 Tier = Literal["unit", "integration", "e2e"]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,39}$")]
@@ -31,6 +31,8 @@ def _seconds(value: object) -> object:
         if match is None:
             raise ValueError('a duration such as "500ms", "30s" or "15m"')
         return float(match[1]) * _UNITS[match[2]]
+    if isinstance(value, bool):
+        raise ValueError('a duration such as "500ms", "30s" or "15m"')  # noqa: TRY004 - pydantic wants this one
     return value
 
 
@@ -43,8 +45,15 @@ def _image(value: object) -> object:
     return value
 
 
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
+def _form(value: object) -> str:
+    return "(table)" if isinstance(value, dict) else "(number)"
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, allow_inf_nan=False)]
 ImageName = Annotated[str, BeforeValidator(_image)]
+HostPorts = Annotated[
+    Annotated[PortNumber, Tag("(number)")] | Annotated[dict[Name, PortNumber], Tag("(table)")], Discriminator(_form)
+]
 
 
 class Word(BaseModel):
@@ -78,7 +87,7 @@ class HttpProbe(Word):
     probe: Literal["http"]
     port: Name
     path: str = "/"
-    status: int = 200
+    status: Annotated[int, Field(ge=100, le=599, strict=True)] = 200
     body: str = ""
     timeout: Seconds = 30.0
 
@@ -99,7 +108,7 @@ class FileSpec(Word):
     path: Annotated[str, StringConstraints(pattern=r"^/.+$")]
     content: str
     mode: Annotated[str, StringConstraints(pattern=r"^0[0-7]{3}$")] = "0444"
-    owner: Annotated[int, Field(ge=0, le=65535)] = 0
+    owner: Annotated[int, Field(ge=0, le=65535, strict=True)] = 0
 
 
 class MigrationsSpec(Word):
@@ -132,8 +141,8 @@ class Component(Word):
     files: tuple[FileSpec, ...] = ()
     migrations: MigrationsSpec | None = None
     ready: ProbeSpec
-    stop_grace: Annotated[float, BeforeValidator(_seconds), Field(ge=0)] = 0.0
-    memory_mb: Annotated[int, Field(gt=0)] | None = None
+    stop_grace: Annotated[float, BeforeValidator(_seconds), Field(ge=0, allow_inf_nan=False)] = 0.0
+    memory_mb: Annotated[int, Field(gt=0, strict=True)] | None = None
     on_reuse: tuple[str, ...] = ()
     """A command run inside the container when a suite uses a stack that was up before it."""
 
@@ -152,7 +161,7 @@ class GinkgoSuite(Word):
     runner: Literal["ginkgo"]
     packages: Annotated[tuple[str, ...], Field(min_length=1)]
     timeout: Seconds = 900.0
-    procs: Annotated[int, Field(ge=1, le=64)] = 4
+    procs: Annotated[int, Field(ge=1, le=64, strict=True)] = 4
     args: tuple[str, ...] = ()
     allowed_skips: tuple[str, ...] = ()
     """Full spec texts that may skip themselves; any other `Skip()` fails the run."""
@@ -175,7 +184,7 @@ class Service(Word):
 
     language: Literal["go", "python"]
     stack: tuple[Name, ...] = ()
-    ports: dict[Name, PortNumber | dict[Name, PortNumber]] = {}
+    ports: dict[Name, HostPorts] = {}
     tiers: Annotated[dict[Tier, TierSpec], Field(min_length=1)]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -93,4 +94,20 @@ def kill(processes: Iterable[psutil.Process], wait_s: float = 2.0) -> None:
     for process in doomed:
         with contextlib.suppress(psutil.Error):
             process.send_signal(signal.SIGKILL)
-    psutil.wait_procs(doomed, timeout=wait_s)
+    wait(doomed, wait_s)
+
+
+def wait(processes: Iterable[psutil.Process], wait_s: float) -> None:
+    """Wait until processes have ended. A zombie has: whoever should reap it may be slow."""
+    deadline = time.monotonic() + wait_s
+    waiting = [process for process in processes if _lives(process)]
+    while waiting and time.monotonic() < deadline:
+        time.sleep(0.01)
+        waiting = [process for process in waiting if _lives(process)]
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 from infra import labels
-from infra.engine.client import Engine, EngineRefused
+from infra.engine.client import Engine
+from infra.engine.transport import EngineRefused
 from infra.engine.types import Image
 from infra.sweep import run_tags
 

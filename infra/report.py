@@ -136,8 +136,6 @@ class Report:
         what = str(self.outcome)
         if self.suite is not None:
             what += f": {self.suite.sentence()} in {self.suite.duration_s:.1f} s"
-        elif self.kept:
-            what += ": the stack is up"
         if self.left_behind:
             what += f"; LEFT BEHIND: {', '.join(self.left_behind)}"
         elif self.kept:

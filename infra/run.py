@@ -8,28 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import os
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from infra import evidence, labels, lease, plan, ports, processes, prune, rundir, signals, suites, sweep
 from infra.catalog.loading import Catalog, load
 from infra.commands import Command
-from infra.errors import Cause, InfraError, Internal, Interrupted, Invalid, NotReady, Outcome
+from infra.errors import InfraError, Interrupted, Invalid, NotReady
 from infra.images import Images
 from infra.lease import Lease
 from infra.placeholders import render
 from infra.plan import Plan, PlannedStep
-from infra.report import EngineFacts, Report, SuiteResult
-from infra.reporters.files import FilesReporter, traceparent
+from infra.report import EngineFacts, SuiteResult
+from infra.reporters.files import traceparent
 from infra.settings import Settings
 from infra.signals import Interrupts
 from infra.stack import Stack
 from infra.suites import SuiteRun
-from infra.watch import Recorder, Reporter, Reporters
+from infra.watch import Recorder
 
 Goal = Literal["suite", "up", "images"]
 UP = "infra.up"
@@ -52,7 +50,7 @@ class Request:
 
 
 @dataclass
-class _Ending:
+class Ending:
     """What is known of a run's end while it is still going on."""
 
     engine: EngineFacts | None = None
@@ -63,86 +61,8 @@ class _Ending:
     mask: Callable[[str], str] = field(default=str)
 
 
-def execute(settings: Settings, request: Request, console: Reporter, goal: Goal) -> Report:
-    """Do a whole run and return its report; every error is in the report. Raises `Invalid` for a bad `--run` only."""
-    run = request.run or plan.new_run()
-    folder = rundir.make(settings.runs, run)
-    ending = _Ending()
-    # The mask is known only when the plan is.
-    files = FilesReporter(folder, lambda text: ending.mask(text))  # noqa: PLW0108
-    recorder = Recorder(Reporters([console, files]))
-    started = datetime.now(UTC)
-    error: InfraError | None = None
-    with signals.caught() as interrupts:
-        try:
-            _Run(settings, replace(request, run=run), recorder, interrupts, ending, folder).go(goal)
-        except InfraError as caught:
-            error = caught
-        except Exception as caught:  # noqa: BLE001 - the last resort: a bug of ours still ends in a report
-            error = _bug(caught)
-        with interrupts.held():
-            report = _report(run, request, recorder, ending, started, error, folder)
-            recorder.watch.run_finished(report)
-            rundir.prune(settings.runs)
-    return report
-
-
-def _bug(error: Exception) -> Internal:
-    return Internal(
-        f"an error of ours: {type(error).__name__}: {error}",
-        reference="internal",
-        remedy="report it with the run's folder",
-        evidence=tuple(traceback.format_exc().splitlines()[-20:]),
-    )
-
-
-def _report(
-    run: str,
-    request: Request,
-    recorder: Recorder,
-    ending: _Ending,
-    started: datetime,
-    error: InfraError | None,
-    folder: Path,
-) -> Report:
-    if error is None and ending.left:
-        error = Internal(
-            f"something was left behind: {', '.join(ending.left)}",
-            reference="left-behind",
-            remedy=f"invoke infra.gc --run {run}",
-        )
-    cause = error.cause() if error else None
-    if cause is not None:
-        cause = Cause(
-            reference=cause.reference,
-            step=cause.step,
-            message=ending.mask(cause.message),
-            remedy=ending.mask(cause.remedy),
-            evidence=tuple(map(ending.mask, cause.evidence)),
-        )
-    return Report(
-        run=run,
-        service=request.service or "",
-        tier=request.tier,
-        outcome=error.outcome if error else Outcome.PASSED,
-        blame=error.blame if error else None,
-        exit_code=error.exit_code if error else 0,
-        started=started.isoformat(timespec="milliseconds"),
-        duration_s=recorder.elapsed_s,
-        steps=tuple(sorted(recorder.steps, key=lambda step: step.start_s)),
-        suite=ending.suite,
-        cause=cause,
-        engine=ending.engine,
-        left_behind=ending.left,
-        directory=str(folder),
-        kept=ending.kept,
-        stack=ending.stack,
-        notes=tuple(recorder.notes),
-    )
-
-
-class _Run:
-    """The parts that the steps of a run share."""
+class Run:
+    """One run while it goes on; what is learned of its end goes into `ending`."""
 
     def __init__(
         self,
@@ -150,7 +70,7 @@ class _Run:
         request: Request,
         recorder: Recorder,
         interrupts: Interrupts,
-        ending: _Ending,
+        ending: Ending,
         folder: Path,
     ) -> None:
         self.settings = settings
@@ -161,6 +81,7 @@ class _Run:
         self.folder = folder
 
     def go(self, goal: Goal) -> None:
+        """Do the run. Raises what ends it."""
         catalog = load(self.settings.catalog)
         request = self.request
         made = plan.make(
@@ -198,8 +119,8 @@ class _Run:
                 handle.note = f"Podman {facts.version}, {facts.runtime}, {held.connection.origin}"
             if swept:
                 self.recorder.note(f"swept what dead runs had left: {', '.join(swept)}")
-            for said in held.connection.workarounds:
-                self.recorder.note(said)
+            if held.connection.workarounds:
+                self.recorder.note(f"worked around on this host: {'; '.join(held.connection.workarounds)}")
             try:
                 yield held
             finally:
@@ -251,10 +172,8 @@ class _Run:
             evidence.collect(engine, made, names, self.folder, failed=error is not None)
             if self.settings.keep and isinstance(error, InfraError) and not isinstance(error, Interrupted):
                 self._hand_over(stack, KEEP)
-                handle.note = (
-                    f"kept: INFRA_KEEP=1; look: podman logs {names[0][1]}; remove: invoke infra.down --run {made.run}"
-                )
-                self.recorder.note(f"look at it: invoke infra.status, invoke infra.logs --run {made.run}")
+                handle.note = f"kept (INFRA_KEEP=1); look: invoke infra.logs --run {made.run}"
+                self.recorder.note(f"remove it: invoke infra.down --run {made.run}")
                 return
             self.ending.left = (f"run {made.run}: the engine does not answer; the next start sweeps it",)
             stack.drain(self.interrupts.hurry)

@@ -55,10 +55,14 @@ def _table(pyproject: Path) -> dict[str, object]:
     if not pyproject.is_file():
         return {}
     try:
-        table = tomllib.loads(pyproject.read_text(encoding="utf-8")).get("tool", {}).get("infra", {})
+        tool = tomllib.loads(pyproject.read_text(encoding="utf-8")).get("tool", {})
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         message = f"{pyproject}: not valid TOML: {error}"
         raise Invalid(message, reference="settings", remedy=f"edit {pyproject}") from error
+    table = tool.get("infra", {}) if isinstance(tool, dict) else {}
+    if not isinstance(table, dict):
+        message = f"{pyproject}: tool.infra: must be a table with catalog and workspace"
+        raise Invalid(message, reference="settings", remedy=f"edit {pyproject}")
     if unknown := table.keys() - {"catalog", "workspace"}:
         raise Invalid(
             f"{pyproject}: tool.infra.{min(unknown)}: unknown key (known: catalog, workspace)",

@@ -7,7 +7,8 @@ import threading
 from dataclasses import dataclass, field
 
 from infra import ports
-from infra.engine.client import Engine, EngineRefused
+from infra.engine.client import Engine
+from infra.engine.transport import EngineRefused
 from infra.engine.types import ContainerSpec, TarFile
 from infra.errors import InfraError, NotReady
 from infra.lease import Lease

@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import psutil
-
 from infra import buildah, labels, processes
 from infra.engine.client import Engine
 from infra.engine.types import Container, Resource
@@ -138,7 +136,7 @@ def _let_the_reaper_finish(run: str, wait_s: float = 5.0) -> None:
     """A reaper that still works is given its time; what remains of it, and of its service, is ended."""
     helpers = [p.process for p in processes.of_runs() if p.run == run and p.role in ("reaper", "service")]
     if any(p.role == "reaper" for p in processes.of_runs() if p.run == run):
-        psutil.wait_procs(helpers, timeout=wait_s)
+        processes.wait(helpers, wait_s)
     processes.kill(helpers)
 
 

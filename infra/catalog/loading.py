@@ -7,14 +7,14 @@ either whole or an error.
 from __future__ import annotations
 
 import tomllib
-import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from infra.catalog.explaining import explain
 from infra.errors import Invalid
 from infra.model import Component, Recipe, Service, TierSpec, Word
 from infra.placeholders import nearest, problem
@@ -63,11 +63,14 @@ def load(folder: Path) -> Catalog:
             reference="no-catalogue",
             remedy="set INFRA_CATALOG or [tool.infra] catalog in pyproject.toml to the catalogue's folder",
         )
+    recipes = _read_all(folder / "local", Recipe)
+    for error in _recipe_problems(folder / "local", recipes):
+        raise error
     catalog = Catalog(
         folder=folder,
         components=_read_all(folder / "components", Component),
         services=_read_all(folder / "services", Service),
-        recipes={recipe.image: recipe for recipe in _read_all(folder / "local", Recipe).values()},
+        recipes={recipe.image: recipe for recipe in recipes.values()},
     )
     for problems in (_component_problems, _service_problems, _port_collisions):
         for error in problems(catalog):
@@ -107,64 +110,7 @@ def _read(path: Path, model: type[W]) -> W:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise _explain(path, model, error) from None
-
-
-def _explain(path: Path, model: type[Word], error: ValidationError) -> Invalid:
-    """Turn pydantic's first error into file, key and what would be right."""
-    details = error.errors(include_url=False)
-    first = details[0]
-    where = tuple(first["loc"])
-    tags = _tags(model, where)
-    key = ".".join(str(part) for index, part in enumerate(where) if index not in tags)
-    if first["type"] == "extra_forbidden":
-        allowed = _model_at(model, where[:-1]).model_fields
-        what = f"unknown key{nearest(str(where[-1]), allowed)}"
-    elif first["type"] == "missing":
-        what = "is missing"
-    elif first["type"].startswith("union_tag"):
-        context = first.get("ctx", {})
-        what = f"{context.get('discriminator')} must be one of {context.get('expected_tags', '(missing)')}"
-    else:
-        value = first["input"]
-        shown = f", not {value!r}" if isinstance(value, str | int | float | bool) else f", not a {type(value).__name__}"
-        what = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be") + shown
-    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
-    return _wrong(path, key, what + more)
-
-
-def _words(annotation: object) -> list[type[Word]]:
-    """Return the `Word` classes inside an annotation, however nested."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation] if issubclass(annotation, Word) else []
-    return [word for part in typing.get_args(annotation) for word in _words(part)]
-
-
-def _walk(model: type[Word], where: tuple[int | str, ...]) -> Iterator[tuple[int, type[Word], bool]]:
-    """Follow pydantic's location: yields (index, the model there, whether this part is a union's tag)."""
-    candidates: list[type[Word]] = [model]
-    current = model
-    for index, part in enumerate(where):
-        if len(candidates) > 1:
-            tagged = [word for word in candidates if part in typing.get_args(word.model_fields["probe"].annotation)]
-            current = tagged[0] if tagged else current
-            candidates = [current]
-            yield index, current, bool(tagged)
-            continue
-        field = current.model_fields.get(str(part))
-        if field is not None:
-            candidates = _words(field.annotation) or [current]
-            if len(candidates) == 1:
-                current = candidates[0]
-        yield index, current, False
-
-
-def _model_at(model: type[Word], where: tuple[int | str, ...]) -> type[Word]:
-    return next((found for _, found, _ in reversed(list(_walk(model, where)))), model)
-
-
-def _tags(model: type[Word], where: tuple[int | str, ...]) -> set[int]:
-    return {index for index, _, is_tag in _walk(model, where) if is_tag}
+        raise _wrong(path, *explain(model, error)) from None
 
 
 def _component_problems(catalog: Catalog) -> Iterator[Invalid]:
@@ -180,9 +126,20 @@ def _component_problems(catalog: Catalog) -> Iterator[Invalid]:
             yield _wrong(path, "image", f'a built image is named "localhost/...", not "{component.image}"')
         if component.build is None and component.image.startswith("localhost/"):
             yield _wrong(path, "image", f'"{component.image}" is local, but there is no [build] that makes it')
-    for image, recipe in catalog.recipes.items():
+
+
+def _recipe_problems(folder: Path, recipes: Mapping[str, Recipe]) -> Iterator[Invalid]:
+    stands_for: dict[str, str] = {}
+    for name, recipe in recipes.items():
+        path = folder / f"{name}.toml"
         if bool(recipe.bootstrap) == bool(recipe.containerfile):
-            yield _wrong(catalog.folder / "local", image, "either bootstrap or containerfile, and not both")
+            yield _wrong(path, "containerfile", "either bootstrap or containerfile, and not both")
+        elif recipe.containerfile and not (folder / recipe.containerfile).is_file():
+            what = f"no file at {folder / recipe.containerfile}"
+            yield _wrong(path, "containerfile", what, "build-files-missing")
+        other = stands_for.setdefault(recipe.image, name)
+        if other != name:
+            yield _wrong(path, "image", f"{other}.toml stands for {recipe.image} already")
 
 
 def _component_texts(component: Component) -> Iterator[tuple[str, str]]:
@@ -227,8 +184,8 @@ def _stack_problems(path: Path, key: str, stack: tuple[str, ...], catalog: Catal
         if component not in catalog.components:
             what = f'unknown component "{component}"{nearest(component, catalog.components)}'
             yield _wrong(path, key, what, "unknown-component")
-    if len(set(stack)) != len(stack):
-        yield _wrong(path, key, "names a component twice", "unknown-component")
+        if stack.count(component) > 1:
+            yield _wrong(path, key, f'names "{component}" twice', "unknown-component")
     known = _known(catalog.components, stack, ports=False)
     for component in stack:
         component_path = catalog.folder / "components" / f"{component}.toml"

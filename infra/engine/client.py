@@ -14,39 +14,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import requests
-from podman.api import APIClient
-from podman.errors import APIError, PodmanError
 
+from infra.engine.transport import EngineRefused, Transport
 from infra.engine.types import Container, ContainerSpec, ContainerState, Image, Resource, TarFile
-from infra.errors import InfraError, Unavailable
+from infra.errors import Unavailable
 from infra.labels import Labels
 
 OLDEST = (4, 3)
-_API = "4.3.0"
 _FOLLOW = 24 * 3600.0
 _PULL = 1800.0
 
 
-class EngineRefused(InfraError):
-    """The engine answered with an error; `status` is HTTP's, `message` the engine's own sentence."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message, reference="engine-error", remedy="podman info")
-        self.status = status
-
-
-class Engine:
+class Engine(Transport):
     """One Podman service. Not thread-safe: `clone()` gives another thread its own session."""
-
-    def __init__(self, url: str, *, timeout: float = 30.0, identity: str | None = None) -> None:
-        self.url = url
-        self._timeout = timeout
-        self._identity = identity
-        extra: dict[str, Any] = {"identity": identity} if identity else {}
-        try:
-            self._api = APIClient(base_url=url, version=_API, timeout=timeout, **extra)
-        except ValueError as error:
-            raise _gone(url, str(error)) from error
 
     def clone(self, timeout: float | None = None) -> Engine:
         """Return a client of the same engine with a session of its own."""
@@ -231,10 +211,8 @@ class Engine:
     # -- images
 
     def images(self, labels: Mapping[str, str] | None = None) -> tuple[Image, ...]:
-        """Return the images that carry `labels`."""
-        params = {"all": "true"}
-        if labels:
-            params["filters"] = _filters(labels)
+        """Return the images that carry `labels`, without the intermediate ones of builds."""
+        params = {"filters": _filters(labels)} if labels else {}
         rows = self._json("GET", "/images/json", params=params)
         return tuple(
             Image(
@@ -280,35 +258,6 @@ class Engine:
                 raise EngineRefused(event["error"], 500)
             if text := event.get("stream"):
                 on_line(text.rstrip())
-
-    # -- plumbing
-
-    def _json(self, method: str, path: str, **kwargs: Any) -> Any:
-        return self._call(method, path, **kwargs).json()
-
-    def _call(self, method: str, path: str, *, gone_ok: bool = False, **kwargs: Any) -> Any:
-        if "data" in kwargs and isinstance(kwargs["data"], str):
-            kwargs["headers"] = {"Content-Type": "application/json"}
-        kwargs.setdefault("timeout", self._timeout)
-        try:
-            response = getattr(self._api, method.lower())(path, **kwargs)
-            response.raise_for_status()
-        except APIError as error:
-            status = error.status_code or 500
-            if gone_ok and status == requests.codes.not_found:
-                return None
-            raise EngineRefused(str(error.explanation or error), status) from error
-        except (requests.RequestException, PodmanError, OSError) as error:
-            raise _gone(self.url, str(error)) from error
-        return response
-
-
-def _gone(url: str, why: str) -> Unavailable:
-    return Unavailable(
-        f"cannot talk to Podman at {url}: {why}",
-        reference="engine-unreachable",
-        remedy="podman info",
-    )
 
 
 def _filters(labels: Mapping[str, str]) -> str:

@@ -96,7 +96,7 @@ def _private(folder: Path) -> Connection:
         origin="private service",
         service=(podman, "system", "service", "--time=0", url),
         env=env,
-        workarounds=("a private podman service: no socket of a running one answered", *said),
+        workarounds=("no podman socket (private service)", *said),
     )
 
 

@@ -65,14 +65,14 @@ def overrides(host: HostFacts) -> tuple[dict[str, dict[str, Any]], tuple[str, ..
     said: list[str] = []
     if host.hybrid_cgroups and host.runc:
         engine["runtime"] = "runc"
-        said.append("OCI runtime runc: crun refuses hybrid cgroups")
+        said.append("hybrid cgroups (runc)")
     if not host.systemd:
         engine |= {"cgroup_manager": "cgroupfs", "events_logger": "file"}
-        said.append("cgroupfs and a file for events: there is no systemd")
+        said.append("no systemd (cgroupfs, events in a file)")
     if host.low_limits:
         containers["default_ulimits"] = [f"{name}={hard}:{hard}" for name, hard in host.low_limits.items()]
         limits = ", ".join(containers["default_ulimits"])
-        said.append(f"default ulimits {limits}: the host's hard limits are below Podman's defaults")
+        said.append(f"low hard limits ({limits})")
     conf = {name: table for name, table in (("engine", engine), ("containers", containers)) if table}
     return conf, tuple(said)
 

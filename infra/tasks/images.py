@@ -12,8 +12,8 @@ from invoke.tasks import task
 from infra import labels, prune, sweep
 from infra.engine.types import Image
 from infra.errors import Invalid
+from infra.execute import execute
 from infra.reporters.console import rows
-from infra.run import execute
 from infra.tasks import common
 
 _DAY = 24 * 3600.0

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
-from typing import Any
 
 from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
-from infra import labels, plan, probes, rundir, sweep
+from infra import labels, plan, rundir, sweep
+from infra import status as status_of
 from infra.catalog.loading import Catalog, load
 from infra.engine.client import Engine
-from infra.engine.types import Container
 from infra.errors import Internal, Invalid, NotReady
+from infra.execute import execute
 from infra.labels import Life
-from infra.placeholders import render
 from infra.plan import Plan
 from infra.reporters.console import rows
-from infra.run import execute
 from infra.settings import Settings
 from infra.stack import DEFAULT_GRACE_S
 from infra.sweep import FoundRun
@@ -83,8 +80,8 @@ def status(_: Context, service: str = "", tier: str = "", run: str = "", json: b
         catalog = load(common.read_settings().catalog)
         if service:
             catalog.service(service)
-        found = [one for one in sweep.runs(held.engine) if _selected(one, service, tier, run)]
-        shown = [_status(held.engine, catalog, one) for one in found]
+        found = [one for one in sweep.runs(held.engine) if status_of.selected(one, service, tier, run)]
+        shown = [status_of.describe(held.engine, catalog, one) for one in found]
         if json:
             common.show({"runs": shown})
             return
@@ -95,7 +92,7 @@ def status(_: Context, service: str = "", tier: str = "", run: str = "", json: b
             owner = "alive" if one["owner"]["alive"] else "gone"
             print(f"{one['service']} {one['tier']}: run {one['run']}, {one['age_s']} s old, owner {owner}{kept}")
             table = [
-                (f"  {c['name']}", c["state"], "ready" if c["ready"] else "not ready", _numbers(c["ports"]))
+                (f"  {c['name']}", c["state"], "ready" if c["ready"] else "not ready", status_of.numbers(c["ports"]))
                 for c in one["components"]
             ]
             print(rows(table)) if table else None
@@ -111,9 +108,9 @@ def env(
             raise Invalid(f'--format is dotenv or json, not "{format}"', reference="arguments", remedy="--format json")
         settings = common.read_settings()
         catalog = load(settings.catalog)
-        found = _one(held.engine, catalog, service, tier, run)
+        found = status_of.one_run(held.engine, catalog, service, tier, run)
         made = _plan(catalog, settings, found.service, found.tier, found.run, "fixed")
-        numbers = {step.name: _host_ports(held.engine, step) for step in made.steps}
+        numbers = {step.name: status_of.host_ports(held.engine, step) for step in made.steps}
         values = made.suite_env(numbers, str(settings.runs / found.run))
         values |= {"INFRA_SERVICE": found.service, "INFRA_RUN_DIR": str(settings.runs / found.run)}
         if json or format == "json":
@@ -128,7 +125,7 @@ def logs(_: Context, service: str = "", tier: str = "integration", run: str = ""
     with common.told(), common.engine() as held:
         settings = common.read_settings()
         catalog = load(settings.catalog)
-        found = _one(held.engine, catalog, service, tier, run, any_run=True)
+        found = status_of.one_run(held.engine, catalog, service, tier, run, any_run=True)
         made = _plan(catalog, settings, found.service, found.tier, found.run, "fixed")
         names = [step.name for step in made.steps]
         if component and component not in names:
@@ -147,7 +144,9 @@ def down(_: Context, service: str = "", tier: str = "integration", run: str = ""
         catalog = load(common.read_settings().catalog)
         if not run:
             catalog.tier(service or None, tier)
-        found = [one for one in sweep.runs(held.engine) if _selected(one, service, tier if service else "", run)]
+        found = [
+            one for one in sweep.runs(held.engine) if status_of.selected(one, service, tier if service else "", run)
+        ]
         if not found:
             print(f"nothing of {f'run {run}' if run else service} is there")
         for one in found:
@@ -194,78 +193,6 @@ def gc(_: Context, run: str = "", json: bool = False) -> None:
 
 def _plan(catalog: Catalog, settings: Settings, service: str, tier: str, run: str, ports: str) -> Plan:
     return plan.make(catalog, settings, service=service or None, tier=tier, run=run or None, ports=ports)
-
-
-def _selected(found: FoundRun, service: str, tier: str, run: str) -> bool:
-    return (
-        (not run or found.run == run) and (not service or found.service == service) and (not tier or found.tier == tier)
-    )
-
-
-def _one(engine: Engine, catalog: Catalog, service: str, tier: str, run: str, *, any_run: bool = False) -> FoundRun:
-    """Return the run that was asked for, by name or as the newest kept one of a service."""
-    if not run:
-        catalog.tier(service or None, tier)
-    found = [one for one in sweep.runs(engine) if _selected(one, service, tier if service else "", run)]
-    usable = [one for one in found if one.kept or run or any_run]
-    if not usable:
-        what = f"run {run} is not there" if run else f"no stack of {service} {tier} is up"
-        remedy = "invoke infra.status" if run else f"invoke infra.up --service {service}"
-        raise NotReady(what, reference="no-stack-up", remedy=remedy, blame="user")
-    return usable[-1]
-
-
-def _host_ports(engine: Engine, step: plan.PlannedStep) -> dict[str, int]:
-    state = engine.state(step.container)
-    if state is None:
-        raise NotReady(
-            f"{step.container} is not there",
-            reference="component-removed",
-            remedy="invoke infra.status",
-            step=step.name,
-        )
-    return {port.name: state.ports[port.container] for port in step.ports if port.container in state.ports}
-
-
-def _status(engine: Engine, catalog: Catalog, found: FoundRun) -> dict[str, Any]:
-    created = datetime.fromisoformat(found.created) if found.created else datetime.now(UTC)
-    owner = found.owner
-    containers = engine.containers({labels.RUN: found.run})
-    return {
-        "run": found.run,
-        "service": found.service,
-        "tier": found.tier,
-        "age_s": int((datetime.now(UTC) - created).total_seconds()),
-        "kept": found.kept,
-        "owner": {
-            "host": owner.host if owner else None,
-            "pid": owner.pid if owner else None,
-            "alive": found.life is Life.ALIVE,
-        },
-        "components": [_component(engine, catalog, container) for container in containers],
-    }
-
-
-def _component(engine: Engine, catalog: Catalog, container: Container) -> dict[str, Any]:
-    """Ask the component's own probe, once, whether it is ready now."""
-    name = container.labels.get(labels.COMPONENT, container.name)
-    component = catalog.components.get(name)
-    state = engine.state(container.name)
-    ready = False
-    ports: dict[str, int] = {}
-    if component is not None and state is not None:
-        ports = {key: state.ports[number] for key, number in component.ports.items() if number in state.ports}
-        spec = component.ready
-        if hasattr(spec, "password"):
-            values = {f"{c}.secrets.{k}": v for c, one in catalog.components.items() for k, v in one.secrets.items()}
-            spec = spec.model_copy(update={"password": render(spec.password, values)})
-        usable = set(ports) == set(component.ports) and (not state.dead or component.kind == "job")
-        ready = usable and probes.check(spec, ports, state) is None
-    return {"name": name, "state": state.status if state else "gone", "ready": ready, "ports": ports}
-
-
-def _numbers(ports: dict[str, int]) -> str:
-    return ", ".join(f"{name} 127.0.0.1:{number}" for name, number in ports.items())
 
 
 def _drain(engine: Engine, run: str) -> None:

@@ -6,7 +6,7 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
-from infra.run import execute
+from infra.execute import execute
 from infra.tasks import common
 
 

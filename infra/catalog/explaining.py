@@ -1,0 +1,92 @@
+"""What pydantic says of a catalogue file, in the words of somebody who writes TOML: key, and what would be right. Pure."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator
+
+from pydantic import BaseModel, ValidationError
+
+from infra.model import Word
+from infra.placeholders import nearest
+
+_TYPES = {
+    "tuple_type": "must be an array",
+    "dict_type": "must be a table",
+    "model_type": "must be a table",
+    "model_attributes_type": "must be a table",
+    "string_type": "must be a string",
+    "int_type": "must be an integer",
+}
+
+
+def explain(model: type[Word], error: ValidationError) -> tuple[str, str]:
+    """Return the key that is wrong and what would be right; a misspelt key before the key that it leaves missing."""
+    details = error.errors(include_url=False)
+    first = next((one for one in details if one["type"] == "extra_forbidden"), details[0])
+    where = tuple(first["loc"])
+    tags = _tags(model, where)
+    # "(number)" and "[key]" are pydantic's and the model's own marks, not keys of the file.
+    parts = [str(part) for index, part in enumerate(where) if index not in tags]
+    parts = [part for part in parts if not part.startswith(("(", "["))]
+    context = first.get("ctx", {})
+    value = first["input"]
+    if first["type"] == "extra_forbidden":
+        what = f"unknown key{nearest(str(where[-1]), _model_at(model, where[:-1]).model_fields)}"
+    elif first["type"] == "missing":
+        what = "is missing"
+    elif first["type"].startswith("union_tag"):
+        parts.append("probe")
+        known = [tag for word in _union_at(model, where) for tag in _probes(word)]
+        said = f'must be one of {", ".join(known)}, not "{context["tag"]}"' if "tag" in context else "is missing"
+        what = said + nearest(str(context.get("tag", "")), known)
+    else:
+        shown = f", not {value!r}" if isinstance(value, str | int | float | bool) else f", not a {type(value).__name__}"
+        right = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        what = _TYPES.get(first["type"], right) + shown
+    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+    return ".".join(parts), what + more
+
+
+def _probes(word: type[Word]) -> tuple[str, ...]:
+    """Return the values of `probe` that say that a table is a `word`."""
+    return typing.get_args(word.model_fields["probe"].annotation)
+
+
+def _union_at(model: type[Word], where: tuple[int | str, ...]) -> list[type[Word]]:
+    """Return the alternatives of a union at a location."""
+    return _words(_model_at(model, where[:-1]).model_fields[str(where[-1])].annotation)
+
+
+def _words(annotation: object) -> list[type[Word]]:
+    """Return the `Word` classes inside an annotation, however nested."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation] if issubclass(annotation, Word) else []
+    return [word for part in typing.get_args(annotation) for word in _words(part)]
+
+
+def _walk(model: type[Word], where: tuple[int | str, ...]) -> Iterator[tuple[int, type[Word], bool]]:
+    """Follow pydantic's location: yields (index, the model there, whether this part is a union's tag)."""
+    candidates: list[type[Word]] = [model]
+    current = model
+    for index, part in enumerate(where):
+        if len(candidates) > 1:
+            tagged = [word for word in candidates if part in _probes(word)]
+            current = tagged[0] if tagged else current
+            candidates = [current]
+            yield index, current, bool(tagged)
+            continue
+        field = current.model_fields.get(str(part))
+        if field is not None:
+            candidates = _words(field.annotation) or [current]
+            if len(candidates) == 1:
+                current = candidates[0]
+        yield index, current, False
+
+
+def _model_at(model: type[Word], where: tuple[int | str, ...]) -> type[Word]:
+    return next((found for _, found, _ in reversed(list(_walk(model, where)))), model)
+
+
+def _tags(model: type[Word], where: tuple[int | str, ...]) -> set[int]:
+    return {index for index, _, is_tag in _walk(model, where) if is_tag}

@@ -1,0 +1,94 @@
+"""From a request to a report: the one `except` of a run, and the one place where signals are caught."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from infra import plan, rundir, signals
+from infra.errors import Cause, InfraError, Internal, Outcome
+from infra.report import Report
+from infra.reporters.files import FilesReporter
+from infra.run import Ending, Goal, Request, Run
+from infra.settings import Settings
+from infra.watch import Recorder, Reporter, Reporters
+
+
+def execute(settings: Settings, request: Request, console: Reporter, goal: Goal) -> Report:
+    """Do a whole run and return its report; every error is in the report. Raises `Invalid` for a bad `--run` only."""
+    run = request.run or plan.new_run()
+    folder = rundir.make(settings.runs, run)
+    ending = Ending()
+    # The mask is known only when the plan is.
+    files = FilesReporter(folder, lambda text: ending.mask(text))  # noqa: PLW0108
+    recorder = Recorder(Reporters([console, files]))
+    started = datetime.now(UTC)
+    error: InfraError | None = None
+    with signals.caught() as interrupts:
+        try:
+            Run(settings, replace(request, run=run), recorder, interrupts, ending, folder).go(goal)
+        except InfraError as caught:
+            error = caught
+        except Exception as caught:  # noqa: BLE001 - the last resort: a bug of ours still ends in a report
+            error = _bug(caught)
+        with interrupts.held():
+            report = _report(run, request, recorder, ending, started, error, folder)
+            recorder.watch.run_finished(report)
+            rundir.prune(settings.runs)
+    return report
+
+
+def _bug(error: Exception) -> Internal:
+    return Internal(
+        f"an error of ours: {type(error).__name__}: {error}",
+        reference="internal",
+        remedy="report it with the run's folder",
+        evidence=tuple(traceback.format_exc().splitlines()[-20:]),
+    )
+
+
+def _report(
+    run: str,
+    request: Request,
+    recorder: Recorder,
+    ending: Ending,
+    started: datetime,
+    error: InfraError | None,
+    folder: Path,
+) -> Report:
+    if error is None and ending.left:
+        error = Internal(
+            f"something was left behind: {', '.join(ending.left)}",
+            reference="left-behind",
+            remedy=f"invoke infra.gc --run {run}",
+        )
+    cause = error.cause() if error else None
+    if cause is not None:
+        cause = Cause(
+            reference=cause.reference,
+            step=cause.step,
+            message=ending.mask(cause.message),
+            remedy=ending.mask(cause.remedy),
+            evidence=tuple(map(ending.mask, cause.evidence)),
+        )
+    return Report(
+        run=run,
+        service=request.service or "",
+        tier=request.tier,
+        outcome=error.outcome if error else Outcome.PASSED,
+        blame=error.blame if error else None,
+        exit_code=error.exit_code if error else 0,
+        started=started.isoformat(timespec="milliseconds"),
+        duration_s=recorder.elapsed_s,
+        steps=tuple(sorted(recorder.steps, key=lambda step: step.start_s)),
+        suite=ending.suite,
+        cause=cause,
+        engine=ending.engine,
+        left_behind=ending.left,
+        directory=str(folder),
+        kept=ending.kept,
+        stack=ending.stack,
+        notes=tuple(recorder.notes),
+    )

@@ -1,0 +1,13 @@
+-- +goose Up
+-- slm_user is made by whoever makes the database, not here.
+GRANT USAGE ON SCHEMA public TO slm_user;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO slm_user;
+GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA public TO slm_user;
+ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO slm_user;
+INSERT INTO schema_version (version) VALUES (10);
+
+-- +goose Down
+DELETE FROM schema_version WHERE version = 10;
+ALTER DEFAULT PRIVILEGES IN SCHEMA public REVOKE SELECT, INSERT, UPDATE, DELETE ON TABLES FROM slm_user;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM slm_user;
+REVOKE ALL ON ALL TABLES IN SCHEMA public FROM slm_user;
