@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infra import buildah, content, labels
+from infra import buildah, content, labels, tools
 from infra.commands import Command
 from infra.content import Content
 from infra.engine.client import Engine
@@ -143,7 +143,7 @@ def _bootstrap(
         raise Unavailable(
             f"no registry answers, and mmdebstrap, which would make {release} from packages, is not installed",
             reference="mmdebstrap-missing",
-            remedy="nox -s bootstrap",
+            remedy=tools.tool("mmdebstrap").install_command,
             blame="user",
         )
     tar = work / f"{release}.tar"

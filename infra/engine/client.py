@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import requests
@@ -84,22 +84,10 @@ class Engine(Transport):
             body["resource_limits"] = {"memory": {"limit": limit, "swap": limit}}
         return str(self._json("POST", "/containers/create", data=json.dumps(body))["Id"])
 
-    def put_files(self, container: str, files: Iterable[TarFile]) -> None:
-        """Copy files into a created container; parent folders are made, readable by all."""
-        buffer = io.BytesIO()
-        with tarfile.open(fileobj=buffer, mode="w") as tar:
-            made: set[str] = set()
-            for file in files:
-                for parent in _parents(file.path):
-                    if parent not in made:
-                        made.add(parent)
-                        folder = tarfile.TarInfo(parent)
-                        folder.type, folder.mode = tarfile.DIRTYPE, 0o755
-                        tar.addfile(folder)
-                entry = tarfile.TarInfo(file.path.lstrip("/"))
-                entry.size, entry.mode, entry.uid, entry.gid = len(file.content), file.mode, file.owner, file.owner
-                tar.addfile(entry, io.BytesIO(file.content))
-        self._call("PUT", f"/containers/{container}/archive", params={"path": "/"}, data=buffer.getvalue())
+    def put_files(self, container: str, files: Sequence[TarFile]) -> None:
+        """Copy files into a created container; missing parent folders are made, and those that exist stay as they are."""
+        if files:
+            self._call("PUT", f"/containers/{container}/archive", params={"path": "/"}, data=_tar(files))
 
     def start(self, container: str) -> None:
         """Start a created container."""
@@ -269,9 +257,16 @@ def _host_ports(rows: Iterable[Mapping[str, Any]]) -> tuple[int, ...]:
     return tuple(int(row["host_port"]) + offset for row in rows for offset in range(int(row.get("range") or 1)))
 
 
-def _parents(path: str) -> tuple[str, ...]:
-    parts = path.strip("/").split("/")[:-1]
-    return tuple("/".join(parts[: index + 1]) for index in range(len(parts)))
+def _tar(files: Sequence[TarFile]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for file in files:
+            entry = tarfile.TarInfo(file.path.lstrip("/"))
+            entry.size, entry.mode, entry.uid, entry.gid = len(file.content), file.mode, file.owner, file.owner
+            tar.addfile(entry, io.BytesIO(file.content))
+        end = tar.offset
+    # Two empty blocks end an archive. Python pads on to 10 KiB, which Podman 4.3.1 may leave unread: "broken pipe".
+    return buffer.getvalue()[: end + 2 * tarfile.BLOCKSIZE]
 
 
 def _frames(content: bytes) -> Iterator[bytes]:

@@ -13,6 +13,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra import tools
 from infra.engine import host
 from infra.engine.client import Engine
 from infra.errors import InfraError, Unavailable
@@ -85,7 +86,7 @@ def _private(folder: Path) -> Connection:
         raise Unavailable(
             "podman is not installed",
             reference="podman-missing",
-            remedy=_install("podman"),
+            remedy=tools.tool("podman").install_command,
             blame="user",
         )
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -98,10 +99,6 @@ def _private(folder: Path) -> Connection:
         env=env,
         workarounds=("no podman socket (private service)", *said),
     )
-
-
-def _install(tool: str) -> str:
-    return "nox -s bootstrap" if Path("noxfile.py").exists() else f"install {tool}"
 
 
 def _named(url: str, origin: str, identity: str | None) -> Connection:

@@ -125,7 +125,7 @@ var _ = Describe("The audit client", func() {
 			}()
 		}
 		for range cap(done) {
-			Eventually(ctx, done).Should(Receive())
+			Eventually(ctx, done, "10s").Should(Receive())
 		}
 		Expect(closeInTime(ctx, client)).To(Succeed())
 		Expect(client.Stats()).To(And(HaveField("Written", int64(200)), HaveField("Dropped", int64(0))))

@@ -100,7 +100,7 @@ var _ = Describe("Redis under DataStorage", func() {
 		winners := 0
 		for range cap(claims) {
 			var won bool
-			Eventually(ctx, claims).Should(Receive(&won))
+			Eventually(ctx, claims, "10s").Should(Receive(&won))
 			if won {
 				winners++
 			}

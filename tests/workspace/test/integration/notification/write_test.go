@@ -104,7 +104,7 @@ var _ = Describe("Writing one event", func() {
 			}()
 		}
 		for range cap(statuses) {
-			Eventually(ctx, statuses).Should(Receive(Equal(http.StatusCreated)))
+			Eventually(ctx, statuses, "10s").Should(Receive(Equal(http.StatusCreated)))
 		}
 		Expect(storage.find(ctx, "correlation_id", correlationID).Pagination.Total).To(Equal(40))
 	})

@@ -1,0 +1,99 @@
+"""What the tests of this folder are given: copies of the real catalogue, small workspaces, reports."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from infra.catalog.loading import load
+from infra.errors import Cause, Outcome
+from infra.plan import Plan, make
+from infra.report import Case, EngineFacts, Report, StepResult, SuiteResult
+from infra.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+CATALOG = ROOT / "infra" / "catalog"
+WORKSPACE = ROOT / "tests" / "workspace"
+TOML_FILES = tuple(sorted(str(path.relative_to(CATALOG)) for path in CATALOG.rglob("*.toml")))
+
+
+def catalog_copy(tmp_path: Path) -> Path:
+    """A copy of the real catalogue that a test may spoil."""
+    return Path(shutil.copytree(CATALOG, tmp_path / "catalog", ignore=shutil.ignore_patterns("*.py", "__pycache__")))
+
+
+def workspace_in(tmp_path: Path) -> Path:
+    """The least that the real catalogue wants of a workspace."""
+    folder = tmp_path / "workspace"
+    (folder / "docker").mkdir(parents=True)
+    (folder / "docker" / "data-storage.Dockerfile").write_text("FROM scratch\n")
+    (folder / "migrations").mkdir()
+    (folder / "migrations" / "001_first.sql").write_text("CREATE TABLE first ();\n")
+    return folder
+
+
+def settings_with(catalog: Path, workspace: Path, **changes: Any) -> Settings:
+    """Settings as the environment would give them."""
+    settings = Settings(root=workspace.parent, catalog=catalog, workspace=workspace, images="auto", keep=False)
+    return replace(settings, **changes)
+
+
+def plan_of(tmp_path: Path, *, images: str = "auto", **how: Any) -> Plan:
+    """A plan of the real catalogue, for the real service, with a run's name that tests can write down."""
+    settings = settings_with(CATALOG, workspace_in(tmp_path), images=images)
+    return make(load(CATALOG), settings, **({"service": "notification", "run": "1884d074"} | how))
+
+
+def edited(path: Path, change: Callable[[str], str]) -> None:
+    """Change a file; a change that changes nothing is a mistake of the test."""
+    before = path.read_text(encoding="utf-8")
+    after = change(before)
+    assert after != before, f"nothing to change in {path}"
+    path.write_text(after, encoding="utf-8")
+
+
+STEPS = (
+    StepResult(name="engine", status="passed", start_s=0.0, duration_s=0.5, note="Podman 4.3.1, crun, socket"),
+    StepResult(name="image redis", status="passed", start_s=0.5, duration_s=3.0),
+    StepResult(name="image postgres", status="passed", start_s=0.5, duration_s=9.5, note="built: new base"),
+    StepResult(name="postgres", status="passed", start_s=10.0, duration_s=2.25, polls=7),
+    StepResult(name="suite", status="passed", start_s=12.25, duration_s=4.0, note="2 passed"),
+)
+SUITE = SuiteResult(cases=(Case(name="writes", state="passed"), Case(name="reads", state="passed")), duration_s=3.5)
+ENGINE = EngineFacts(version="4.3.1", rootless=True, runtime="crun", host="desk", workarounds=("no systemd",))
+CAUSE = Cause(
+    reference="component-died",
+    step="postgres",
+    message="the container exited with code 1: FATAL: out of [red]disk[/red]",
+    remedy="look at logs/postgres.log",
+    evidence=("LOG: starting", "FATAL: out of [red]disk[/red]"),
+)
+
+
+def passed_report(**changes: Any) -> Report:
+    """A run that passed, with changes."""
+    report = Report(
+        run="1884d074",
+        service="notification",
+        tier="integration",
+        outcome=Outcome.PASSED,
+        blame=None,
+        exit_code=0,
+        started="2026-01-02T03:04:05.678+00:00",
+        duration_s=16.25,
+        steps=STEPS,
+        suite=SUITE,
+        cause=None,
+        engine=ENGINE,
+        left_behind=(),
+        directory="/tmp/runs/1884d074",
+    )
+    return replace(report, **changes)
+
+
+def failed_report(**changes: Any) -> Report:
+    """A run whose PostgreSQL died, with changes."""
+    steps = (*STEPS[:3], replace(STEPS[3], status="failed", cause=CAUSE))
+    values = {"outcome": Outcome.NOT_READY, "blame": "infrastructure", "exit_code": 75, "steps": steps, "suite": None}
+    return passed_report(**(values | {"cause": CAUSE, "duration_s": 12.25} | changes))

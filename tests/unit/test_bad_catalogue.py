@@ -1,0 +1,635 @@
+"""Every way to get a catalogue wrong that the issue lists: one message with file, key and what would be right, exit 78."""
+
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+from given import CATALOG, TOML_FILES, catalog_copy, edited, settings_with, workspace_in
+
+from infra import plan
+from infra.catalog.loading import load
+from infra.errors import Invalid
+
+SERVICE = "services/notification.toml"
+POSTGRES = "components/postgres.toml"
+MIGRATIONS = "components/migrations.toml"
+DATASTORAGE = "components/datastorage.toml"
+REDIS = "components/redis.toml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bad:
+    """One change to one file, and the words of the message besides the file's own path."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    says: tuple[str, ...]
+
+
+BAD = (
+    Bad(
+        name="unknown key",
+        file=SERVICE,
+        old="stack =",
+        new="stcak =",
+        says=("stcak: unknown key", 'did you mean "stack"'),
+    ),
+    Bad(
+        name="unknown key that nothing is like",
+        file=REDIS,
+        old="[ready]",
+        new="[healthz]\n[ready]",
+        says=("healthz: unknown key", "known: ", "ready"),
+    ),
+    Bad(
+        name="unknown key inside a suite",
+        file=SERVICE,
+        old="procs = 4",
+        new="prcos = 4",
+        says=("tiers.integration.suite.prcos: unknown key", 'did you mean "procs"'),
+    ),
+    Bad(
+        name="misspelt key that is required",
+        file=POSTGRES,
+        old="database =",
+        new="databse =",
+        says=("ready.databse: unknown key", 'did you mean "database"'),
+    ),
+    Bad(
+        name="misspelt table that is required",
+        file=POSTGRES,
+        old="[ready]",
+        new="[raedy]",
+        says=("raedy: unknown key", 'did you mean "ready"'),
+    ),
+    Bad(name="missing key", file=POSTGRES, old='port = "sql"\n', new="", says=("ready.port: is missing",)),
+    Bad(
+        name="number as a string",
+        file=SERVICE,
+        old="postgres = 15453",
+        new='postgres = "15453"',
+        says=(": ports.postgres: must be an integer, not '15453'",),
+    ),
+    Bad(
+        name="number as a string in a table",
+        file=SERVICE,
+        old="http = 18110",
+        new='http = "x"',
+        says=(": ports.datastorage.http: must be an integer, not 'x'",),
+    ),
+    Bad(
+        name="number as a string inside a suite",
+        file=SERVICE,
+        old="procs = 4",
+        new='procs = "4"',
+        says=("tiers.integration.suite.procs: must be an integer, not '4'",),
+    ),
+    Bad(
+        name="port that is none",
+        file=SERVICE,
+        old="postgres = 15453",
+        new="postgres = 65536",
+        says=("ports.postgres: must be less than or equal to 65535",),
+    ),
+    Bad(
+        name="string for a list",
+        file=SERVICE,
+        old="stack = [",
+        new='stack = "postgres" # [',
+        says=("stack: must be an array, not 'postgres'",),
+    ),
+    Bad(
+        name="list for a string",
+        file=POSTGRES,
+        old='POSTGRES_DB = "action_history"',
+        new='POSTGRES_DB = ["action_history"]',
+        says=("env.POSTGRES_DB: must be a string, not a list",),
+    ),
+    Bad(
+        name="string for a table",
+        file=DATASTORAGE,
+        old="[ports]\nhttp = 8080\nmetrics = 9090",
+        new="",
+        says=("ready.port", 'no port "http"'),
+    ),
+    Bad(name="truth for a number", file=DATASTORAGE, old="owner = 1001", new="owner = true", says=("files.0.owner",)),
+    Bad(name="mode", file=DATASTORAGE, old='mode = "0400"', new='mode = "600"', says=("files.1.mode", "not '600'")),
+    Bad(
+        name="unknown component",
+        file=SERVICE,
+        old='"redis", ',
+        new='"rediss", ',
+        says=('stack: unknown component "rediss"', 'did you mean "redis"'),
+    ),
+    Bad(
+        name="component named twice",
+        file=SERVICE,
+        old='"redis", ',
+        new='"redis", "redis", ',
+        says=('stack: names "redis" twice',),
+    ),
+    Bad(
+        name="misspelt placeholder in a component",
+        file=POSTGRES,
+        old="{postgres.secrets.password}",
+        new="{postgres.secrets.pasword}",
+        says=("env.POSTGRES_PASSWORD", '"{postgres.secrets.pasword}"', 'did you mean "postgres.secrets.password"'),
+    ),
+    Bad(
+        name="misspelt placeholder in a file",
+        file=DATASTORAGE,
+        old="{postgres.secrets.password}",
+        new="{postgress.secrets.password}",
+        says=("files.1.content", 'did you mean "postgres.secrets.password"'),
+    ),
+    Bad(
+        name="misspelt placeholder in a suite",
+        file=SERVICE,
+        old="{datastorage.http}",
+        new="{datastorage.htpp}",
+        says=("tiers.integration.env.DATA_STORAGE_URL", '"{datastorage.htpp}"', 'did you mean "datastorage.http"'),
+    ),
+    Bad(
+        name="misspelt placeholder in a command",
+        file=MIGRATIONS,
+        old='"/bin/sh"',
+        new='"{rnu}"',
+        says=("command.0", '"{rnu}"', 'did you mean "run"'),
+    ),
+    Bad(
+        name="misspelt placeholder in a suite's arguments",
+        file=SERVICE,
+        old="procs = 4",
+        new='procs = 4, args = ["--out={run_dri}"]',
+        says=("tiers.integration.suite.args.0", 'did you mean "run_dir"'),
+    ),
+    Bad(
+        name="misspelt placeholder in a command before the suite",
+        file=SERVICE,
+        old="[tiers.integration.env]",
+        new='[[tiers.integration.before]]\nname = "gen"\ncommand = ["go", "{servcie}"]\n[tiers.integration.env]',
+        says=("tiers.integration.before.0.command.1", 'did you mean "service"'),
+    ),
+    Bad(
+        name="lone brace",
+        file=MIGRATIONS,
+        old="}}",
+        new="}",
+        says=("files.0.content", 'a lone "}"', 'write "}}"'),
+    ),
+    Bad(
+        name="host port in a component",
+        file=POSTGRES,
+        old="{postgres.secrets.password}",
+        new="{postgres.sql}",
+        says=("env.POSTGRES_PASSWORD", '"{postgres.sql}"', "known: postgres.secrets.password, run, service, tier"),
+    ),
+    Bad(
+        name="one port twice in a service",
+        file=SERVICE,
+        old="redis = 16399",
+        new="redis = 15453",
+        says=("ports.redis.redis", "port 15453", "ports.postgres.sql"),
+    ),
+    Bad(
+        name="unqualified image name",
+        file=POSTGRES,
+        old="docker.io/pgvector/pgvector:pg16",
+        new="pgvector:pg16",
+        says=("image: ", "named in full", "docker.io/library/postgres:16-alpine", "not 'pgvector:pg16'"),
+    ),
+    Bad(
+        name="unqualified image name of two parts",
+        file=POSTGRES,
+        old="docker.io/pgvector/pgvector:pg16",
+        new="pgvector/pgvector:pg16",
+        says=("image: ", "named in full"),
+    ),
+    Bad(
+        name="unqualified image name in a build",
+        file=DATASTORAGE,
+        old="docker.io/library/golang",
+        new="golang",
+        says=("build.images.GO_IMAGE: ", "named in full"),
+    ),
+    Bad(
+        name="built image with a registry's name",
+        file=DATASTORAGE,
+        old="localhost/datastorage",
+        new="quay.io/x/datastorage",
+        says=("image: ", 'named "localhost/..."'),
+    ),
+    Bad(
+        name="local image that nothing builds",
+        file=POSTGRES,
+        old="docker.io/pgvector",
+        new="localhost",
+        says=("image: ", "there is no [build]"),
+    ),
+    Bad(
+        name="TOML that does not parse",
+        file=SERVICE,
+        old="[ports]",
+        new="[ports",
+        says=("not valid TOML", "at line 4, column 7"),
+    ),
+    Bad(
+        name="a key twice",
+        file=REDIS,
+        old="[ports]",
+        new="[ports]\nredis = 1",
+        says=("not valid TOML", "at line 8"),
+    ),
+    Bad(
+        name="unknown tier",
+        file=SERVICE,
+        old="[tiers.integration]",
+        new='[tiers.integraton]\nsuite = { runner = "ginkgo", packages = ["."] }\n[tiers.integration]',
+        says=("tiers.integraton: must be 'unit', 'integration' or 'e2e'",),
+    ),
+    Bad(
+        name="unknown language",
+        file=SERVICE,
+        old='"go"',
+        new='"golang"',
+        says=("language: must be 'go' or 'python', not 'golang'",),
+    ),
+    Bad(name="unknown runner", file=SERVICE, old='"ginkgo"', new='"gingko"', says=("suite.runner: must be 'ginkgo'",)),
+    Bad(
+        name="misspelt probe",
+        file=POSTGRES,
+        old='probe = "postgres"',
+        new='probe = "psotgres"',
+        says=(
+            ": ready.probe: must be one of postgres, redis, http, completed",
+            'not "psotgres"',
+            'mean "postgres"',
+        ),
+    ),
+    Bad(
+        name="no probe",
+        file=POSTGRES,
+        old='probe = "postgres"\n',
+        new="",
+        says=("ready.probe: is missing", "completed, http, postgres, redis"),
+    ),
+    Bad(
+        name="key of another probe",
+        file=REDIS,
+        old='port = "redis"\n',
+        new='port = "redis"\npath = "/"\n',
+        says=("ready.path: unknown key", "known: port, probe, timeout"),
+    ),
+    Bad(
+        name="probe of a port that is not declared",
+        file=POSTGRES,
+        old='port = "sql"',
+        new='port = "sqll"',
+        says=('ready.port: no port "sqll" in [ports]', 'did you mean "sql"'),
+    ),
+    Bad(
+        name="probe of a component without ports",
+        file=REDIS,
+        old="[ports]\nredis = 6379\n",
+        new="",
+        says=('ready.port: no port "redis" in [ports]',),
+    ),
+    Bad(
+        name="unknown port",
+        file=SERVICE,
+        old="metrics = 19110",
+        new="metrcis = 19110",
+        says=('ports.datastorage.metrcis: the component has no port "metrcis"', 'did you mean "metrics"'),
+    ),
+    Bad(
+        name="one number for two ports",
+        file=SERVICE,
+        old="{ http = 18110, metrics = 19110 }",
+        new="18110",
+        says=("ports.datastorage: the component has 2 ports", "http, metrics"),
+    ),
+    Bad(
+        name="ports of what is not in the stack",
+        file=SERVICE,
+        old="redis = 16399",
+        new="reddis = 16399",
+        says=('ports.reddis: "reddis" is not in the stack', 'did you mean "redis"'),
+    ),
+    Bad(
+        name="no host port",
+        file=SERVICE,
+        old="redis = 16399\n",
+        new="",
+        says=('ports.redis: no host port for "redis"',),
+    ),
+    Bad(
+        name="duration in words",
+        file=REDIS,
+        old='"10s"',
+        new='"10 seconds"',
+        says=("ready.timeout: ", '"500ms", "30s" or "15m"', "not '10 seconds'"),
+    ),
+    Bad(name="duration without unit", file=REDIS, old='"10s"', new='"10"', says=("ready.timeout", "not '10'")),
+    Bad(name="no time at all", file=REDIS, old='"10s"', new="0", says=("ready.timeout: must be greater than 0",)),
+    Bad(name="negative time", file=REDIS, old='"10s"', new='"-1s"', says=("ready.timeout", "not '-1s'")),
+    Bad(name="endless time", file=REDIS, old='"10s"', new="inf", says=("ready.timeout: must be a finite number",)),
+    Bad(name="time that is no number", file=REDIS, old='"10s"', new="nan", says=("ready.timeout", "not nan")),
+    Bad(name="time that is a truth", file=REDIS, old='"10s"', new="true", says=("ready.timeout", "not True")),
+    Bad(
+        name="job that is not completed",
+        file=MIGRATIONS,
+        old='probe = "completed"',
+        new='probe = "redis"\nport = "x"',
+        says=('ready.probe: a job is ready when "completed"',),
+    ),
+    Bad(
+        name="service that is completed",
+        file=MIGRATIONS,
+        old='kind = "job"',
+        new='kind = "service"',
+        says=('ready.probe: a job is ready when "completed", and only a job is',),
+    ),
+    Bad(
+        name="recipe of nothing",
+        file="local/redis.toml",
+        old='containerfile = "redis.Containerfile"\n',
+        new="",
+        says=("containerfile: either bootstrap or containerfile",),
+    ),
+    Bad(
+        name="recipe without its Containerfile",
+        file="local/redis.toml",
+        old='"redis.Containerfile"',
+        new='"rediss.Containerfile"',
+        says=("containerfile: no file at ", "local/rediss.Containerfile"),
+    ),
+    Bad(
+        name="two recipes of one image",
+        file="local/redis.toml",
+        old="docker.io/library/redis:7-alpine",
+        new="docker.io/pgvector/pgvector:pg16",
+        says=("image: pgvector.toml stands for docker.io/pgvector/pgvector:pg16 already",),
+    ),
+)
+
+
+@pytest.mark.parametrize("bad", BAD, ids=lambda bad: bad.name)
+def test_a_catalogue_with_one_mistake_is_invalid_and_says_where_and_what_would_be_right(
+    bad: Bad, tmp_path: Path
+) -> None:
+    folder = catalog_copy(tmp_path)
+    edited(folder / bad.file, lambda text: text.replace(bad.old, bad.new, 1))
+    with pytest.raises(Invalid) as raised:
+        load(folder)
+    error = raised.value
+    assert error.exit_code == 78
+    assert error.blame == "user"
+    assert error.remedy == f"edit {folder / bad.file}"
+    assert error.message.startswith(f"{folder / bad.file}: ")
+    assert [words for words in bad.says if words not in error.message] == []
+
+
+def test_two_services_with_one_port_are_both_named(tmp_path: Path) -> None:
+    folder = catalog_copy(tmp_path)
+    second = folder / "services" / "workflow.toml"
+    second.write_text((folder / SERVICE).read_text().replace("15453", "25453").replace("18110", "28110"))
+    edited(second, lambda text: text.replace("19110", "29110"))
+    with pytest.raises(Invalid) as raised:
+        load(folder)
+    assert raised.value.exit_code == 78
+    assert raised.value.message == (
+        f'{second}: ports.redis.redis: port 16399 is also ports.redis.redis of service "notification"'
+    )
+
+
+def test_two_services_with_ports_of_their_own_load(tmp_path: Path) -> None:
+    folder = catalog_copy(tmp_path)
+    text = (folder / SERVICE).read_text()
+    for number in ("15453", "16399", "18110", "19110"):
+        text = text.replace(number, str(int(number) + 100))
+    (folder / "services" / "workflow.toml").write_text(text)
+    assert sorted(load(folder).services) == ["notification", "workflow"]
+
+
+def test_a_file_that_is_not_utf_8_is_invalid(tmp_path: Path) -> None:
+    folder = catalog_copy(tmp_path)
+    (folder / SERVICE).write_bytes(b'language = "\xff"\n')
+    with pytest.raises(Invalid, match=r"services/notification.toml: not valid TOML"):
+        load(folder)
+
+
+def test_a_folder_without_services_is_no_catalogue(tmp_path: Path) -> None:
+    with pytest.raises(Invalid) as raised:
+        load(tmp_path)
+    assert str(tmp_path) in raised.value.message
+    assert "INFRA_CATALOG" in raised.value.remedy
+
+
+# What only a plan can see: the workspace, the service and the tier that were asked for.
+
+
+def refused(tmp_path: Path, spoil: Callable[[Path], None], **how: Any) -> Invalid:
+    workspace = workspace_in(tmp_path)
+    spoil(workspace)
+    with pytest.raises(Invalid) as raised:
+        plan.make(load(CATALOG), settings_with(CATALOG, workspace), **({"service": "notification"} | how))
+    assert raised.value.exit_code == 78
+    return raised.value
+
+
+def test_a_missing_containerfile_is_named_with_the_key_that_asks_for_it(tmp_path: Path) -> None:
+    error = refused(tmp_path, lambda workspace: (workspace / "docker" / "data-storage.Dockerfile").unlink())
+    assert error.message == (
+        f"{CATALOG / DATASTORAGE}: build.containerfile: no file at "
+        f"{tmp_path / 'workspace' / 'docker' / 'data-storage.Dockerfile'}"
+    )
+    assert "INFRA_WORKSPACE" in error.remedy
+
+
+def test_a_missing_build_context_is_named_with_the_key_that_asks_for_it(tmp_path: Path) -> None:
+    folder = catalog_copy(tmp_path)
+    edited(folder / DATASTORAGE, lambda text: text.replace('context = "."', 'context = "cmd"'))
+    workspace = workspace_in(tmp_path)
+    with pytest.raises(Invalid) as raised:
+        plan.make(load(folder), settings_with(folder, workspace), service="notification")
+    assert raised.value.message == f"{folder / DATASTORAGE}: build.context: no folder at {workspace / 'cmd'}"
+
+
+def test_a_missing_migration_folder_is_named_with_the_key_that_asks_for_it(tmp_path: Path) -> None:
+    def spoil(workspace: Path) -> None:
+        (workspace / "migrations" / "001_first.sql").unlink()
+        (workspace / "migrations").rmdir()
+
+    error = refused(tmp_path, spoil)
+    assert error.message == (
+        f"{CATALOG / MIGRATIONS}: migrations.folder: no migration folder at {tmp_path / 'workspace' / 'migrations'}"
+    )
+
+
+def test_two_migrations_with_one_number_are_both_named(tmp_path: Path) -> None:
+    error = refused(tmp_path, lambda workspace: (workspace / "migrations" / "1_again.sql").touch())
+    assert error.message == (
+        f"{tmp_path / 'workspace' / 'migrations'}: two migrations have number 1: 001_first.sql and 1_again.sql"
+    )
+    assert error.reference == "duplicate-migration"
+
+
+def test_an_unknown_service_gets_the_nearest_name_and_all_of_them(tmp_path: Path) -> None:
+    error = refused(tmp_path, lambda _: None, service="notificaton")
+    assert error.message == 'unknown service "notificaton"; did you mean "notification"?'
+    assert error.remedy == "--service notification"
+
+
+@pytest.mark.parametrize("service", [None, ""])
+def test_no_service_at_all_is_told_which_there_are(service: str | None, tmp_path: Path) -> None:
+    error = refused(tmp_path, lambda _: None, service=service)
+    assert error.message == "no service given (known: notification)"
+
+
+def test_an_unknown_tier_gets_the_nearest_name(tmp_path: Path) -> None:
+    error = refused(tmp_path, lambda _: None, tier="integraton")
+    assert error.message == 'service "notification" has no tier "integraton"; did you mean "integration"?'
+    assert error.remedy == "--tier integration"
+
+
+@pytest.mark.parametrize("run", ["", "../../etc", "1884D074", "1884d0744", "1884d074\n"])
+def test_a_run_is_named_by_8_hex_digits(run: str, tmp_path: Path) -> None:
+    assert refused(tmp_path, lambda _: None, run=run).reference == "run-name"
+
+
+def test_ports_are_fixed_or_auto(tmp_path: Path) -> None:
+    assert "fixed or auto" in refused(tmp_path, lambda _: None, ports="random").message
+
+
+# Properties of every file of the real catalogue.
+
+
+def test_the_real_catalogue_loads_whole() -> None:
+    catalog = load(CATALOG)
+    kinds = {"components": catalog.components, "services": catalog.services}
+    for kind, loaded in kinds.items():
+        assert sorted(loaded) == sorted(path.stem for path in (CATALOG / kind).glob("*.toml"))
+    assert len(catalog.recipes) == len(list((CATALOG / "local").glob("*.toml")))
+    assert catalog.services["notification"].stack == ("postgres", "migrations", "redis", "datastorage")
+
+
+def test_every_registry_image_of_the_catalogue_has_a_recipe_for_when_no_registry_answers() -> None:
+    catalog = load(CATALOG)
+    wanted = {one.image for one in catalog.components.values() if one.build is None}
+    wanted |= {image for one in catalog.components.values() if one.build for image in one.build.images.values()}
+    wanted |= {image for one in catalog.recipes.values() for image in one.images.values()}
+    assert wanted - catalog.recipes.keys() == set()
+
+
+Path_ = tuple[str | int, ...]
+
+
+def places(value: object, at: Path_ = ()) -> Iterator[tuple[Path_, object]]:
+    """Every key of a document and what stands there."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield (*at, key), inner
+            yield from places(inner, (*at, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            if isinstance(inner, dict):
+                yield from places(inner, (*at, index))
+
+
+def holder(document: dict[str, Any], at: Path_) -> dict[str, Any]:
+    """The table that holds the key at a place."""
+    found: Any = document
+    for part in at[:-1]:
+        found = found[part]
+    assert isinstance(found, dict)
+    return found
+
+
+PLACES = [(file, at) for file in TOML_FILES for at, _ in places(tomllib.loads((CATALOG / file).read_text()))]
+
+
+def spoiled(folder: Path, file: str, change: Callable[[dict[str, Any]], None]) -> Invalid | None:
+    """What loading says once one document is changed."""
+    path = folder / file
+    original = path.read_bytes()
+    document = tomllib.loads(original.decode())
+    change(document)
+    path.write_text(tomli_w.dumps(document), encoding="utf-8")
+    try:
+        load(folder)
+    except Invalid as error:
+        return error
+    finally:
+        path.write_bytes(original)
+    return None
+
+
+def is_free(at: Path_) -> bool:
+    """Whether the key is a word of the user's that nothing else refers to: a variable's name."""
+    return len(at) > 1 and at[-2] in ("env", "images")
+
+
+def test_any_renamed_key_is_invalid_and_the_file_is_named(tmp_path: Path) -> None:
+    folder = catalog_copy(tmp_path)
+    assert len(PLACES) > 80
+    for file, at in PLACES:
+
+        def rename(document: dict[str, Any], at: Path_ = at) -> None:
+            table = holder(document, at)
+            table[f"{at[-1]}x"] = table.pop(str(at[-1]))
+
+        error = spoiled(folder, file, rename)
+        if is_free(at):
+            assert error is None, f"{file}: {at} may have any name"
+            continue
+        assert error is not None, f"{file}: {at} renamed still loads"
+        # A port is known to the service's file too, which may be the one that is wrong.
+        names = (str(folder / file), str(folder / SERVICE)) if "ports" in at else (str(folder / file),)
+        assert error.message.startswith(names), f"{file}: {at}: {error.message}"
+
+
+@pytest.mark.parametrize("wrong", [True, 4711, 3.5, "x y", [], [1], {}, {"x": 1}], ids=repr)
+def test_any_value_of_another_type_is_invalid_and_the_key_is_named(wrong: object, tmp_path: Path) -> None:
+    folder = catalog_copy(tmp_path)
+    seen = 0
+    for file, at in PLACES:
+        before = holder(tomllib.loads((CATALOG / file).read_text()), at)[str(at[-1])]
+        seconds = at[-1] == "timeout" and isinstance(wrong, int | float) and not isinstance(wrong, bool)
+        if type(before) is type(wrong) or seconds:
+            continue
+
+        def replace(document: dict[str, Any], at: Path_ = at) -> None:
+            holder(document, at)[str(at[-1])] = wrong
+
+        error = spoiled(folder, file, replace)
+        if at[0] == "ports" and len(at) == 2 and isinstance(before, int | dict) and isinstance(wrong, int | dict):
+            continue  # a service's port is a number or a table: other tests
+        assert error is not None, f"{file}: {at} = {wrong!r} loads"
+        assert error.message.startswith(f"{folder / file}: "), error.message
+        assert str(at[0]) in error.message, error.message
+        seen += 1
+    assert seen > 40
+
+
+def test_a_file_that_ends_too_early_loads_or_is_invalid_with_its_name(tmp_path: Path) -> None:
+    folder = catalog_copy(tmp_path)
+    invalid = 0
+    for file in TOML_FILES:
+        whole = (folder / file).read_bytes()
+        for size in range(0, len(whole), 7):
+            (folder / file).write_bytes(whole[:size])
+            try:
+                load(folder)
+            except Invalid as error:
+                invalid += 1
+                assert str(folder) in error.message
+                assert ".toml: " in error.message
+        (folder / file).write_bytes(whole)
+    assert invalid > 300
+    load(folder)
