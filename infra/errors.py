@@ -49,8 +49,8 @@ class Cause:
     evidence: tuple[str, ...] = ()
 
 
-class InfraError(Exception):
-    """Base of all errors of ours; `message` is one sentence, `remedy` the next thing to do."""
+class Ended(BaseException):
+    """Whatever ends a run early; `message` is one sentence, `remedy` the next thing to do."""
 
     outcome: ClassVar[Outcome] = Outcome.INTERNAL
     blame: Blame = "infrastructure"
@@ -87,6 +87,10 @@ class InfraError(Exception):
             remedy=self.remedy,
             evidence=self.evidence,
         )
+
+
+class InfraError(Ended, Exception):
+    """Base of all errors of ours."""
 
 
 class Invalid(InfraError):
@@ -127,8 +131,11 @@ class Internal(InfraError):
     outcome = Outcome.INTERNAL
 
 
-class Interrupted(InfraError):
-    """A signal, or the end of the nox that started us. Exit code 128+n."""
+class Interrupted(Ended):
+    """A signal, or the end of the nox that started us. Exit code 128+n.
+
+    No `Exception`, like KeyboardInterrupt: it comes at any moment, and whoever handles an error must not swallow it.
+    """
 
     outcome = Outcome.INTERRUPTED
     blame: Blame = "user"

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from infra import plan, rundir, signals
-from infra.errors import Cause, InfraError, Internal, Outcome
+from infra.errors import Cause, Ended, Internal, Outcome
 from infra.report import Report
 from infra.reporters.files import FilesReporter
 from infra.run import Ending, Goal, Request, Run
@@ -25,11 +25,11 @@ def execute(settings: Settings, request: Request, console: Reporter, goal: Goal)
     files = FilesReporter(folder, lambda text: ending.mask(text))  # noqa: PLW0108
     recorder = Recorder(Reporters([console, files]))
     started = datetime.now(UTC)
-    error: InfraError | None = None
+    error: Ended | None = None
     with signals.caught() as interrupts:
         try:
             Run(settings, replace(request, run=run), recorder, interrupts, ending, folder).go(goal)
-        except InfraError as caught:
+        except Ended as caught:
             error = caught
         except Exception as caught:  # noqa: BLE001 - the last resort: a bug of ours still ends in a report
             error = _bug(caught)
@@ -55,7 +55,7 @@ def _report(
     recorder: Recorder,
     ending: Ending,
     started: datetime,
-    error: InfraError | None,
+    error: Ended | None,
     folder: Path,
 ) -> Report:
     if error is None and ending.left:

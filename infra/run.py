@@ -16,7 +16,7 @@ from typing import Any, Literal
 from infra import evidence, labels, lease, plan, ports, processes, prune, rundir, signals, suites, sweep
 from infra.catalog.loading import Catalog, load
 from infra.commands import Command
-from infra.errors import InfraError, Interrupted, Invalid, NotReady
+from infra.errors import InfraError, Invalid, NotReady
 from infra.images import Images
 from infra.lease import Lease
 from infra.placeholders import render
@@ -170,7 +170,7 @@ class Run:
             engine, made = stack.engine, stack.plan
             names = [(step.name, step.container) for step in made.steps]
             evidence.collect(engine, made, names, self.folder, failed=error is not None)
-            if self.settings.keep and isinstance(error, InfraError) and not isinstance(error, Interrupted):
+            if self.settings.keep and isinstance(error, InfraError):
                 self._hand_over(stack, KEEP)
                 handle.note = f"kept (INFRA_KEEP=1); look: invoke infra.logs --run {made.run}"
                 self.recorder.note(f"remove it: invoke infra.down --run {made.run}")

@@ -1,4 +1,4 @@
-"""What pydantic says of a catalogue file, for somebody who writes TOML: the key, what would be right. Pure."""
+"""What pydantic says of a catalogue file, for one who writes TOML: the key, and what would be right. Pure."""
 
 from __future__ import annotations
 

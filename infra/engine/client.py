@@ -85,7 +85,7 @@ class Engine(Transport):
         return str(self._json("POST", "/containers/create", data=json.dumps(body))["Id"])
 
     def put_files(self, container: str, files: Sequence[TarFile]) -> None:
-        """Copy files into a created container; missing parent folders are made, and those that exist stay as they are."""
+        """Copy files into a created container; missing parent folders are made."""
         if files:
             self._call("PUT", f"/containers/{container}/archive", params={"path": "/"}, data=_tar(files))
 

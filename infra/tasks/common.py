@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from infra import bootstrap, lease, plan, settings, signals
-from infra.errors import InfraError
+from infra.errors import Ended
 from infra.lease import Lease
 from infra.reporters.console import ConsoleReporter
 from infra.run import Request
@@ -36,7 +36,7 @@ def told() -> Iterator[None]:
     """Print an error of ours as one message, cause first, and exit with its code."""
     try:
         yield
-    except InfraError as error:
+    except Ended as error:
         console = Console(stderr=True)
         console.print(Text(f"{error.outcome}: {error.message}", style="bold red"), soft_wrap=True)
         if error.remedy:

@@ -116,17 +116,7 @@ var _ = Describe("The audit client", func() {
 	It("loses nothing when many goroutines record at once", func(ctx SpecContext) {
 		correlationID := uniqueID()
 		client := newClient(func(c *audit.Config) { c.BatchSize = 50 })
-		done := make(chan struct{}, 8)
-		for range cap(done) {
-			go func() {
-				defer GinkgoRecover()
-				record(client, correlationID, 25)
-				done <- struct{}{}
-			}()
-		}
-		for range cap(done) {
-			Eventually(ctx, done, "10s").Should(Receive())
-		}
+		inParallel(8, func() { record(client, correlationID, 25) })
 		Expect(closeInTime(ctx, client)).To(Succeed())
 		Expect(client.Stats()).To(And(HaveField("Written", int64(200)), HaveField("Dropped", int64(0))))
 		Expect(storage.find(ctx, "correlation_id", correlationID).Pagination.Total).To(Equal(200))

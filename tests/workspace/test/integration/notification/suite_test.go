@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -102,4 +103,18 @@ func closeInTime(ctx context.Context, client *audit.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	return client.Close(ctx)
+}
+
+// inParallel runs f n times at once and returns when all have ended, failed or not.
+func inParallel(n int, f func()) {
+	var running sync.WaitGroup
+	running.Add(n)
+	for range n {
+		go func() {
+			defer running.Done()
+			defer GinkgoRecover()
+			f()
+		}()
+	}
+	running.Wait()
 }

@@ -96,16 +96,9 @@ var _ = Describe("Writing one event", func() {
 
 	It("stores what 40 callers send at the same time", func(ctx SpecContext) {
 		correlationID := uniqueID()
-		statuses := make(chan int, 40)
-		for range cap(statuses) {
-			go func() {
-				defer GinkgoRecover()
-				statuses <- storage.post(ctx, eventsPath, newEvent(correlationID)).Status
-			}()
-		}
-		for range cap(statuses) {
-			Eventually(ctx, statuses, "10s").Should(Receive(Equal(http.StatusCreated)))
-		}
+		inParallel(40, func() {
+			Expect(storage.post(ctx, eventsPath, newEvent(correlationID)).Status).To(Equal(http.StatusCreated))
+		})
 		Expect(storage.find(ctx, "correlation_id", correlationID).Pagination.Total).To(Equal(40))
 	})
 })
