@@ -16,6 +16,7 @@ from pathlib import Path
 from infra import buildah, content, labels, tools
 from infra.commands import Command
 from infra.content import Content
+from infra.engine import host
 from infra.engine.client import Engine
 from infra.errors import NoImage, Unavailable
 from infra.lease import Lease
@@ -25,7 +26,6 @@ _BUILD_S = 3600.0
 _EVIDENCE_LINES = 25
 # Settings of the host's package clients that a build may want; passed where the Containerfile declares the argument.
 _HOST_ARGS = ("GOPROXY", "GOSUMDB", "GONOSUMDB", "GOPRIVATE", "GOFLAGS", "PIP_INDEX_URL", "NPM_CONFIG_REGISTRY")
-_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 _VERSION = f"{labels.PREFIX}.version"
 
 
@@ -62,14 +62,6 @@ def version_of(engine: Engine, image: str) -> str:
     return next((one.labels.get(_VERSION, "") for one in engine.images({_VERSION: ""}) if one.id == image), "")
 
 
-def host_bundle() -> Path | None:
-    """Return the host's bundle of certificate authorities: SSL_CERT_FILE, or the system's."""
-    for name in (os.environ.get("SSL_CERT_FILE"), *_BUNDLES):
-        if name and Path(name).is_file():
-            return Path(name)
-    return None
-
-
 def _image_labels(request: BuildRequest) -> dict[str, str]:
     name = Path(request.name).name
     return {labels.IMAGE: name, labels.CONTENT: request.content.label()}
@@ -100,7 +92,7 @@ def _build_command(request: BuildRequest, ref: str, lease: Lease, work: Path, co
     if request.target:
         argv += ["--target", request.target]
     if not lease.connection.remote:
-        argv += buildah.flags(lease.run, host_bundle(), work)
+        argv += buildah.flags(lease.run, host.own_authorities(), work)
     return [*argv, str(context)]
 
 

@@ -32,12 +32,18 @@ def flags(run: str, bundle: Path | None, work: Path) -> list[str]:
     """Return the build flags that make a build's leftovers findable, and the host's authorities trusted in it."""
     # The host's network saves a bridge a build, and is all that a download needs.
     chosen = ["--network", "host"]
-    if os.geteuid() == 0 and not Path("/run/systemd/system").is_dir():
+    own_group = os.geteuid() == 0 and not Path("/run/systemd/system").is_dir()
+    if own_group:
         chosen += ["--cgroup-parent", f"/{cgroup(run)}"]
     if bundle is not None:
         copy = work / "ca-certificates.crt"
         shutil.copyfile(bundle, copy)
         chosen += ["--volume", f"{copy}:/etc/ssl/certs/ca-certificates.crt:ro"]
+    elif not own_group:
+        # Nothing else of the run would stand in buildah.json: an empty folder over one that every image has.
+        empty = work / "mark"
+        empty.mkdir(exist_ok=True)
+        chosen += ["--volume", f"{empty}:/media:ro"]
     return chosen
 
 

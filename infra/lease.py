@@ -15,9 +15,11 @@ from pathlib import Path
 from infra import labels, processes, reaper
 from infra.engine.client import Engine
 from infra.engine.discover import Connection, discover
+from infra.engine.host import own_authorities
 from infra.errors import Unavailable
 from infra.labels import Labels
 from infra.lease_names import private_folder
+from infra.report import EngineFacts
 
 _START_S = 15.0
 _END_S = 10.0
@@ -48,6 +50,20 @@ class Lease:
     def environment(self, role: str) -> dict[str, str]:
         """Return what a child process of this run carries in its environment."""
         return processes.environment(self.run, self.owner, role)
+
+    def facts(self) -> EngineFacts:
+        """Ask the engine what it is, for the report."""
+        info = self.engine.info()
+        host = info.get("host", {})
+        bundle = None if self.connection.remote else own_authorities()
+        trust = (f"certificate authorities of its own ({bundle}, mounted while images are built)",) if bundle else ()
+        return EngineFacts(
+            version=str(info.get("version", {}).get("Version", "")),
+            rootless=bool(host.get("security", {}).get("rootless")),
+            runtime=str(host.get("ociRuntime", {}).get("name", "")),
+            host=str(host.get("hostname", "")),
+            workarounds=(*self.connection.workarounds, *trust),
+        )
 
     def podman_environment(self) -> dict[str, str]:
         """Return the whole environment for the podman command, as a build process of this run."""

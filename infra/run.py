@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from infra import evidence, labels, lease, plan, ports, processes, prune, rundir, signals, suites, sweep
 from infra.catalog.loading import Catalog, load
@@ -114,13 +114,13 @@ class Run:
                 log.parent.mkdir(parents=True, exist_ok=True)
                 held = stack.enter_context(lease.hold(made.run, made.service, made.tier, log))
                 swept = sweep.sweep_dead(held.engine)
-                self.ending.engine = _engine_facts(held)
+                self.ending.engine = held.facts()
                 facts = self.ending.engine
                 handle.note = f"Podman {facts.version}, {facts.runtime}, {held.connection.origin}"
             if swept:
                 self.recorder.note(f"swept what dead runs had left: {', '.join(swept)}")
-            if held.connection.workarounds:
-                self.recorder.note(f"worked around on this host: {'; '.join(held.connection.workarounds)}")
+            if facts.workarounds:
+                self.recorder.note(f"worked around on this host: {'; '.join(facts.workarounds)}")
             try:
                 yield held
             finally:
@@ -277,18 +277,6 @@ class Run:
             "TRACEPARENT": traceparent(made.run, "suite"),
         }
         return suites.environment(base, given=given, path=made.suite.path, unset=made.suite.unset, cwd=cwd)
-
-
-def _engine_facts(held: Lease) -> EngineFacts:
-    info: dict[str, Any] = held.engine.info()
-    host = info.get("host", {})
-    return EngineFacts(
-        version=str(info.get("version", {}).get("Version", "")),
-        rootless=bool(host.get("security", {}).get("rootless")),
-        runtime=str(host.get("ociRuntime", {}).get("name", "")),
-        host=str(host.get("hostname", "")),
-        workarounds=held.connection.workarounds,
-    )
 
 
 def _shown(folder: Path) -> str:

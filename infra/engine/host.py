@@ -19,6 +19,12 @@ import tomli_w
 
 # What Podman asks for by itself when it runs as root (containers-common).
 _DEFAULT_LIMITS = {"nofile": (resource.RLIMIT_NOFILE, 1048576), "nproc": (resource.RLIMIT_NPROC, 4194304)}
+# Where an administrator puts authorities of the house's own, and the bundle that is made from them.
+_ANCHORS = {
+    "/usr/local/share/ca-certificates": "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/ca-trust/source/anchors": "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ca-certificates/trust-source/anchors": "/etc/ssl/certs/ca-certificates.crt",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +62,20 @@ def _pid_max() -> int:
         return int(Path("/proc/sys/kernel/pid_max").read_text(encoding="ascii"))
     except OSError:
         return 32768
+
+
+def own_authorities() -> Path | None:
+    """Return the bundle to trust where this host trusts certificate authorities of its own, else None.
+
+    They show as SSL_CERT_FILE, or as files in the folder from which the system's bundle is made.
+    """
+    named = os.environ.get("SSL_CERT_FILE")
+    if named and Path(named).is_file():
+        return Path(named)
+    for anchors, bundle in _ANCHORS.items():
+        if Path(bundle).is_file() and any(path.is_file() for path in Path(anchors).rglob("*")):
+            return Path(bundle)
+    return None
 
 
 def overrides(host: HostFacts) -> tuple[dict[str, dict[str, Any]], tuple[str, ...]]:
