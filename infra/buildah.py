@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Set
 from pathlib import Path
 
 import psutil
@@ -61,11 +61,13 @@ def working_containers(engine: Engine, run: str) -> tuple[str, ...]:
     return tuple(container for container, owner in _working(engine) if owner == run)
 
 
-def remove_dead(engine: Engine, alive: Iterable[str]) -> list[str]:
+def remove_dead(engine: Engine, alive: Callable[[], Set[str]]) -> list[str]:
     """Remove the working containers of builds whose run is not there any more; return those runs."""
-    living = set(alive)
+    working = _working(engine)
+    # Asked afterwards: a run that began meanwhile has its network before its first build.
+    living = alive() if working else set()
     removed = []
-    for container, run in _working(engine):
+    for container, run in working:
         if run not in living:
             kill(run)
             with contextlib.suppress(InfraError):

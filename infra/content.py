@@ -47,8 +47,8 @@ def of(
     for name in sorted(files):
         path = folder / name
         kind = "l" if path.is_symlink() else "x" if os.access(path, os.X_OK) else "f"
-        data = str(path.readlink()).encode() if path.is_symlink() else path.read_bytes()
-        context.update(f"{kind} {name}\0{hashlib.sha256(data).hexdigest()}\n".encode())
+        data = os.fsencode(path.readlink()) if path.is_symlink() else path.read_bytes()
+        context.update(os.fsencode(f"{kind} {name}\0{hashlib.sha256(data).hexdigest()}\n"))
     return Content(
         parts={
             "context": context.hexdigest()[:_SHORT],

@@ -45,8 +45,9 @@ def read(report: Path, allowed_skips: Sequence[str]) -> SuiteResult:
     ]
     duration = sum(int(suite.get("RunTime") or 0) for suite in suites) / _NANO
     # A failed set-up node is the cause of everything after it, so it comes first.
-    cases.sort(key=lambda case: not case.name.startswith(SETUP))
-    return SuiteResult(cases=tuple(cases), duration_s=duration)
+    cases.sort(key=lambda case: not case.setup)
+    # Each process has run its own BeforeSuite: the same failure once, not once a process.
+    return SuiteResult(cases=tuple(dict.fromkeys(cases)), duration_s=duration)
 
 
 def special_failures(report: Path) -> tuple[str, ...]:
@@ -57,8 +58,8 @@ def special_failures(report: Path) -> tuple[str, ...]:
 
 def _suites(report: Path) -> list[dict[str, Any]]:
     suites = json.loads(report.read_text(encoding="utf-8"))
-    if not isinstance(suites, list):
-        raise ValueError(f"{report} is not a Ginkgo report")  # noqa: TRY004 - the value of a file
+    if not isinstance(suites, list) or not all(isinstance(suite, dict) for suite in suites):
+        raise ValueError(f"{report} is not a Ginkgo report")
     return suites
 
 
@@ -80,7 +81,7 @@ def _cases(spec: dict[str, Any], allowed_skips: Sequence[str]) -> Iterator[Case]
         )
     elif state in _FAILED:
         name = f"{SETUP} {kind}"
-        yield Case(name=name, state="failed", message=message, location=_location(failure))
+        yield Case(name=name, state="failed", message=message, location=_location(failure), setup=True)
 
 
 def _state(state: str) -> Literal["passed", "failed", "skipped"]:

@@ -29,6 +29,7 @@ from infra.settings import Settings
 from infra.watch import Recorder, StepHandle
 
 _LOOK_S = 0.02
+_STOP_S = 3.0
 _STOPPED = "build-stopped"
 
 
@@ -77,10 +78,18 @@ class Images:
                 if any(isinstance(result, BaseException) for result in list(results.values())):
                     self._stop_builds()
         except BaseException:
-            self._stop_builds()
+            self._stop(threads)
             raise
         _raise_first(results.values())
         return {step.name: _had(results[step.image.ref]).ref for step in plan.steps}
+
+    def _stop(self, threads: Iterable[threading.Thread]) -> None:
+        """End all work: what a thread still made or tagged after the sweep would stay. A pull is not waited for."""
+        deadline = time.monotonic() + _STOP_S
+        self._stop_builds()
+        while any(thread.is_alive() for thread in threads) and time.monotonic() < deadline:
+            time.sleep(_LOOK_S)
+            self._stop_builds()
 
     def _stop_builds(self) -> None:
         self._stopped.set()
@@ -218,6 +227,7 @@ class Images:
             if known is None:
                 why = _why(engine, request)
                 known = self._make(engine, request, cache_ref)
+            self._go_on()
             ref = f"{request.name}:{self._consumer}-{self._lease.run}"
             engine.tag(known, ref)
             version = build.version_of(engine, known)
@@ -226,8 +236,7 @@ class Images:
 
     def _make(self, engine: Engine, request: BuildRequest, cache_ref: str) -> str:
         name = short_name(request.name)
-        if self._stopped.is_set():
-            raise NoImage("stopped: another image failed", reference=_STOPPED)
+        self._go_on()
         build.make(
             request,
             cache_ref,
@@ -240,6 +249,10 @@ class Images:
         if known is None:
             raise NoImage(f"{cache_ref} was built but is not there", reference=_STOPPED, remedy="podman images")
         return known
+
+    def _go_on(self) -> None:
+        if self._stopped.is_set():
+            raise NoImage("stopped: another image failed", reference=_STOPPED)
 
 
 def _no_pull(ref: str, why: str) -> NoImage:
@@ -274,5 +287,5 @@ def _why(engine: Engine, request: BuildRequest) -> str:
 
 
 def short_name(ref: str) -> str:
-    """Return the last part of an image's path without tag or digest: `localhost/datastorage:x` is `datastorage`."""
+    """Return the last part of an image's path without tag or digest: `localhost/my-service:x` is `my-service`."""
     return ref.split("@", maxsplit=1)[0].rpartition("/")[2].split(":")[0]

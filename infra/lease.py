@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from infra.engine.discover import Connection, discover
 from infra.engine.host import own_authorities
 from infra.errors import Unavailable
 from infra.labels import Labels
-from infra.lease_names import private_folder
+from infra.lease_names import make_private_folder, private_folder
 from infra.report import EngineFacts
 
 _START_S = 15.0
@@ -27,7 +29,7 @@ _END_S = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Lease:
-    """The proof of ownership, and the way to the engine."""
+    """The proof of ownership, and the way to the engine. While `unswept` is set, the reaper sweeps at the end."""
 
     run: str
     service: str
@@ -35,6 +37,7 @@ class Lease:
     owner: labels.Owner
     connection: Connection
     engine: Engine
+    unswept: threading.Event = field(default_factory=threading.Event)
 
     def labels(self, component: str | None = None) -> Labels:
         """Return the labels that everything of this run carries."""
@@ -74,40 +77,33 @@ class Lease:
 def hold(run: str, service: str, tier: str, log: Path | None = None) -> Iterator[Lease]:
     """Own a run until the block ends. Raises `Unavailable` where no engine answers.
 
-    The caller sweeps; the reaper does where the caller cannot.
+    The caller sweeps; the reaper does where the caller cannot, or did not (`unswept`).
     """
     owner = labels.Owner.of(os.getpid())
-    folder = private_folder(run)
-    try:
-        connection = discover(folder)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    task: dict[str, object] = {
-        "run": run,
-        "url": connection.url,
-        "identity": connection.identity,
-        "service": list(connection.service),
-        "env": dict(connection.env),
-        "folder": str(folder),
-        "log": str(log) if log else "",
-    }
-    with _reaper(task, processes.environment(run, owner, "reaper")):
+    unswept = threading.Event()
+    with _reaper(run, log, processes.environment(run, owner, "reaper"), unswept) as process:
+        connection = discover(make_private_folder(run, str(owner)))
+        _hand_over(process, connection)
         engine = connection.client()
         engine.version()
-        yield Lease(run=run, service=service, tier=tier, owner=owner, connection=connection, engine=engine)
+        yield Lease(
+            run=run, service=service, tier=tier, owner=owner, connection=connection, engine=engine, unswept=unswept
+        )
 
 
 @contextlib.contextmanager
-def _reaper(task: dict[str, object], marks: dict[str, str]) -> Iterator[None]:
+def _reaper(
+    run: str, log: Path | None, marks: dict[str, str], unswept: threading.Event
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start the reaper, before there is anything of the run; tell it at the end whether all is swept."""
+    task = {"run": run, "folder": str(private_folder(run)), "log": str(log) if log else ""}
     package_parent = str(Path(__file__).resolve().parent.parent)
     environ = {**os.environ, **marks}
     # GitHub's runner kills what carries its tracking id, which is just when the reaper is wanted.
     environ.pop("RUNNER_TRACKING_ID", None)
     environ["PYTHONPATH"] = os.pathsep.join(filter(None, (package_parent, environ.get("PYTHONPATH"))))
-    log = task["log"]
     with contextlib.ExitStack() as files:
-        errors = files.enter_context(Path(str(log)).open("ab")) if log else subprocess.DEVNULL
+        errors = files.enter_context(log.open("ab")) if log else subprocess.DEVNULL
         process = subprocess.Popen(
             reaper.command(task),
             env=environ,
@@ -120,21 +116,34 @@ def _reaper(task: dict[str, object], marks: dict[str, str]) -> Iterator[None]:
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        _wait_until_ready(process)
-        yield
+        yield process
     finally:
         with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(b"done\n")
+            process.stdin.write(b"" if unswept.is_set() else b"done\n")
             process.stdin.flush()
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
         process.stdout.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_END_S)
+        if process.returncode != 0:
+            processes.end_helpers(run, 0.0)
+            shutil.rmtree(private_folder(run), ignore_errors=True)
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes]) -> None:
+def _hand_over(process: subprocess.Popen[bytes], connection: Connection) -> None:
+    """Tell the reaper which engine it is, and wait until it is served."""
+    assert process.stdin is not None
     assert process.stdout is not None
+    engine = {
+        "url": connection.url,
+        "identity": connection.identity,
+        "service": list(connection.service),
+        "env": dict(connection.env),
+    }
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.write(f"{json.dumps(engine)}\n".encode())
+        process.stdin.flush()
     if select.select([process.stdout], [], [], _START_S)[0] and process.stdout.readline() == b"ready\n":
         return
     raise Unavailable(

@@ -1,15 +1,38 @@
-"""Names of a run that are not labels: its private folder and its builds' control group."""
+"""What a run has outside of the engine: its private folder, which names its owner, and its builds' control group."""
 
 from __future__ import annotations
 
 import os
+import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+_OWNER = "owner"
 
 
 def private_folder(run: str) -> Path:
     """Return a run's folder outside the repository: short, because a socket's path has 107 bytes at most."""
     return Path(tempfile.gettempdir()) / f"infra-{os.getuid()}-{run}"
+
+
+def make_private_folder(run: str, owner: str) -> Path:
+    """Make a run's folder, with its owner's name in it: killed at once, nothing else may tell whose it was."""
+    folder = private_folder(run)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    (folder / _OWNER).write_text(owner, encoding="ascii")
+    return folder
+
+
+def private_folders() -> Iterator[tuple[str, str]]:
+    """Yield (run, owner) of the private folders of this user that are there."""
+    for folder in Path(tempfile.gettempdir()).glob(f"infra-{os.getuid()}-*"):
+        run = folder.name.rpartition("-")[2]
+        if re.fullmatch("[0-9a-f]{8}", run):
+            try:
+                yield run, (folder / _OWNER).read_text(encoding="utf-8")
+            except (OSError, ValueError):
+                continue
 
 
 def cgroup(run: str) -> str:

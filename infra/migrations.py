@@ -76,7 +76,8 @@ def read(folder: Path, key: str) -> tuple[Migration, ...]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        # utf-8-sig: an editor's byte order mark would hide a first line that is a marker.
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         why = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
         message = f"{path}: cannot be read: {why}"

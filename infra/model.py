@@ -40,7 +40,7 @@ def _image(value: object) -> object:
     if isinstance(value, str) and IMAGE.match(value) is None:
         raise ValueError(
             "an image named in full, with its registry, such as "
-            '"docker.io/library/postgres:16-alpine" or "localhost/datastorage"'
+            '"docker.io/library/postgres:16-alpine" or "localhost/my-service"'
         )
     return value
 

@@ -6,11 +6,13 @@ A plan holds everything the stack needs except what only the engine knows: which
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+from xml.sax.saxutils import escape
 
 from infra import migrations
 from infra.catalog.loading import Catalog, host_ports
@@ -103,9 +105,10 @@ class Plan:
         return values
 
     def mask(self, text: str) -> str:
-        """Return `text` without any secret of this run."""
-        for secret in sorted(self.secrets, key=len, reverse=True):
-            text = text.replace(secret, MASK)
+        """Return `text` without any secret of this run, as it is or as JSON or XML would write it."""
+        forms = {form for secret in self.secrets for form in _written(secret)}
+        for form in sorted(forms, key=len, reverse=True):
+            text = text.replace(form, MASK)
         return text
 
     def as_json(self) -> dict[str, Any]:
@@ -126,6 +129,16 @@ class Plan:
                 for step in self.steps
             ],
         }
+
+
+def _written(secret: str) -> tuple[str, ...]:
+    return (
+        secret,
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        escape(secret),
+        escape(secret, {'"': "&quot;"}),
+    )
 
 
 def new_run() -> str:

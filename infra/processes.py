@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +21,7 @@ import psutil
 from infra.labels import ENV_OWNER, ENV_ROLE, ENV_RUN, Life, Owner
 
 _MONITORS = ("conmon", "runc", "crun")
+_SERVED = re.compile(r"unix://.*/infra-\d+-([0-9a-f]{8})/podman\.sock")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,16 +47,30 @@ def of_runs() -> Iterator[RunProcess]:
     for process in psutil.process_iter():
         try:
             environ = process.environ()
-            if environ.get(ENV_RUN) and process.status() != psutil.STATUS_ZOMBIE:
+            run, role = environ.get(ENV_RUN), environ.get(ENV_ROLE, "")
+            if run is None and ENV_OWNER in environ:
+                run, role = _served_run(process), "service"
+            if run and process.status() != psutil.STATUS_ZOMBIE:
                 owner = Owner.parse(environ.get(ENV_OWNER, ""))
-                yield RunProcess(
-                    process=process,
-                    run=environ[ENV_RUN],
-                    role=environ.get(ENV_ROLE, ""),
-                    life=owner.life() if owner else Life.UNKNOWN,
-                )
+                life = owner.life() if owner else Life.UNKNOWN
+                yield RunProcess(process=process, run=run, role=role, life=life)
         except psutil.Error:
             continue
+
+
+def _served_run(process: psutil.Process) -> str | None:
+    """Return the run whose private engine a process serves: its children carry no mark of the run either."""
+    words = process.cmdline()
+    found = _SERVED.fullmatch(words[-1]) if "service" in words else None
+    return found[1] if found else None
+
+
+def end_helpers(run: str, wait_s: float) -> None:
+    """A reaper that still works is given its time; what remains of it, and of its service, is ended."""
+    helpers = [p for p in of_runs() if p.run == run and p.role in ("reaper", "service")]
+    if any(p.role == "reaper" for p in helpers):
+        wait([p.process for p in helpers], wait_s)
+    kill(p.process for p in helpers)
 
 
 def working(run: str) -> tuple[RunProcess, ...]:

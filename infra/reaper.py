@@ -1,8 +1,9 @@
 """The process that outlives its owner: `python -m infra.reaper '<json>'`, in a session of its own.
 
-It reads its standard input, a pipe of which the owner holds the only other end. "done" means that the owner has
-cleaned up; an end without it means that the owner is gone, and the sweep is ours. It serves the private engine, where
-there is one, so that killing the owner cuts no call of the engine in half.
+It reads its standard input, a pipe of which the owner holds the only other end. First comes the engine to use, a line
+of JSON; then "done", which means that the owner has cleaned up. An end without it means that the owner is gone, and the
+sweep is ours. The reaper is there before anything else of the run is, and serves the private engine, where there is
+one, so that killing the owner cuts no call of the engine in half.
 """
 
 from __future__ import annotations
@@ -15,17 +16,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 _SERVICE_START_S = 10.0
 _SERVICE_STOP_S = 3.0
+_CALLS_END_S = 2.0
+_DONE = b"done"
 
 
 def command(task: dict[str, Any]) -> list[str]:
-    """Return the command line of a reaper for a task: run, url, identity, service, folder."""
+    """Return the command line of a reaper for a task: run, folder, log."""
     return [sys.executable, "-m", "infra.reaper", json.dumps(task)]
 
 
@@ -34,17 +37,46 @@ def main(argument: str) -> int:
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signum, _ignore)
     task = json.loads(argument)
-    with _service(task):
+    try:
+        engine = sys.stdin.buffer.readline()
+        if engine.strip() not in (b"", _DONE):
+            _serve(task | json.loads(engine))
+    finally:
+        shutil.rmtree(task["folder"], ignore_errors=True)
+    return 0
+
+
+def _serve(task: dict[str, Any]) -> None:
+    with _service(task) as service:
         with contextlib.suppress(BrokenPipeError):
             sys.stdout.write("ready\n")
             sys.stdout.flush()
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         word = sys.stdin.buffer.read()
-        if word.strip() != b"done":
+        if word.strip() != _DONE:
+            _let_calls_end(service, task["url"].removeprefix("unix://"))
             _sweep(task)
-    if folder := task["folder"]:
-        shutil.rmtree(folder, ignore_errors=True)
-    return 0
+
+
+def _let_calls_end(service: int | None, socket: str) -> None:
+    """Wait for the calls that the owner had under way: what they make must be there when the sweep looks.
+
+    A handler of the engine goes on after its caller has died, and closes its end of the socket when it is through. An
+    engine that is not ours serves others too, so there it is given a moment.
+    """
+    import psutil  # noqa: PLC0415 - like the sweep
+
+    if service is None:
+        time.sleep(_CALLS_END_S / 4)
+        return
+    deadline = time.monotonic() + _CALLS_END_S
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(service)
+        while time.monotonic() < deadline:
+            # The one that remains is the socket that listens.
+            if sum(str(one.laddr) == socket for one in process.net_connections(kind="unix")) <= 1:
+                return
+            time.sleep(0.02)
 
 
 def _sweep(task: dict[str, Any]) -> None:
@@ -59,16 +91,17 @@ def _sweep(task: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _service(task: dict[str, Any]) -> Iterator[None]:
+def _service(task: dict[str, Any]) -> Iterator[int | None]:
+    """Serve the private engine; the pid of its service, or None where there is none."""
     if not task["service"]:
-        yield
+        yield None
         return
-    environ = {**os.environ, **task["env"], "INFRA_ROLE": "service"}
+    environ = _service_environment(task["env"])
     log = None if not task["log"] else Path(task["log"]).open("ab")  # noqa: SIM115 - lives as long as the service
     process = subprocess.Popen(task["service"], env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
         _wait_for_socket(process, Path(task["url"].removeprefix("unix://")))
-        yield
+        yield process.pid
     finally:
         process.terminate()
         try:
@@ -76,6 +109,15 @@ def _service(task: dict[str, Any]) -> Iterator[None]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _service_environment(given: Mapping[str, str]) -> dict[str, str]:
+    """Without the run's marks: Podman starts daemons that all runs share (aardvark-dns, a rootless pause process).
+
+    They inherit this, and must not be taken for the run's. The service itself is known by its socket's path.
+    """
+    marks = ("INFRA_RUN", "INFRA_ROLE")
+    return {key: value for key, value in os.environ.items() if key not in marks} | dict(given)
 
 
 def _ignore(_signum: int, _frame: FrameType | None) -> None:

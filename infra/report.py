@@ -32,7 +32,10 @@ class StepResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One test as the suite's own report has it. `unexpected` marks a skip that nobody allowed."""
+    """One test as the suite's own report has it. `unexpected` marks a skip that nobody allowed.
+
+    `setup` marks what is no test but broke some: it is a failure, and it does not count.
+    """
 
     name: str
     state: Literal["passed", "failed", "skipped"]
@@ -40,6 +43,7 @@ class Case:
     message: str = ""
     location: str = ""
     unexpected: bool = False
+    setup: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +54,12 @@ class SuiteResult:
     duration_s: float
 
     def _count(self, state: str) -> int:
-        return sum(case.state == state for case in self.cases)
+        return sum(case.state == state and not case.setup for case in self.cases)
 
     @property
     def tests(self) -> int:
         """All tests, run or not."""
-        return len(self.cases)
+        return sum(not case.setup for case in self.cases)
 
     @property
     def passed(self) -> int:

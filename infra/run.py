@@ -178,6 +178,7 @@ class Run:
             self.ending.left = (f"run {made.run}: the engine does not answer; the next start sweeps it",)
             stack.drain(self.interrupts.hurry)
             self.ending.left = sweep.sweep_run(engine, made.run)
+            stack.lease.unswept.clear()
             with contextlib.suppress(InfraError):
                 prune.images(engine)
 
@@ -187,6 +188,7 @@ class Run:
             marks = stack.lease.labels() | {labels.KEPT: reason}
             stack.engine.create_volume(sweep.marker(stack.plan.run), marks)
             self.ending.kept = True
+            stack.lease.unswept.clear()
         self._write_env(stack.plan, stack.ports)
 
     def _stack_that_is_up(self, held: Lease, made: Plan) -> sweep.FoundRun | None:

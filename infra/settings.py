@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from infra.catalog.names import toml_problem
 from infra.errors import Invalid
 
 ImagesMode = Literal["auto", "registry", "local"]
@@ -54,10 +55,13 @@ def read(root: Path, environ: Mapping[str, str] = os.environ) -> Settings:
 def _table(pyproject: Path) -> dict[str, object]:
     if not pyproject.is_file():
         return {}
+    text = ""
     try:
-        tool = tomllib.loads(pyproject.read_text(encoding="utf-8")).get("tool", {})
+        text = pyproject.read_text(encoding="utf-8")
+        tool = tomllib.loads(text).get("tool", {})
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        message = f"{pyproject}: not valid TOML: {error}"
+        why = toml_problem(error, text) if isinstance(error, tomllib.TOMLDecodeError) else str(error)
+        message = f"{pyproject}: not valid TOML: {why}"
         raise Invalid(message, reference="settings", remedy=f"edit {pyproject}") from error
     table = tool.get("infra", {}) if isinstance(tool, dict) else {}
     if not isinstance(table, dict):

@@ -37,6 +37,7 @@ class Stack:
 
     def make_network(self) -> None:
         """Create the run's network: the first thing a run makes and the last it removes, so it carries the owner."""
+        self.lease.unswept.set()
         self.engine.create_network(self.plan.network, self.lease.labels())
 
     def start(self, step: PlannedStep, image: str, *, follow: bool) -> None:

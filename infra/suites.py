@@ -58,8 +58,11 @@ def run(suite: SuiteRun) -> tuple[SuiteResult | None, SuiteFailed | None]:
     code, tail = _watched(suite, argv)
     if not report.exists():
         return None, _no_report(code, tail)
-    result = ginkgo.read(report, suite.spec.allowed_skips)
-    return result, _judge(suite, report, result, code, tail)
+    try:
+        result = ginkgo.read(report, suite.spec.allowed_skips)
+    except ValueError:
+        return None, _no_report(code, tail)
+    return result, judge(suite, report, result, code, tail)
 
 
 def run_step(suite: SuiteRun, step: Step, command: tuple[str, ...]) -> None:
@@ -161,7 +164,7 @@ def _no_report(code: int, tail: tuple[str, ...]) -> SuiteFailed:
     )
 
 
-def _judge(suite: SuiteRun, report: Path, result: SuiteResult, code: int, tail: tuple[str, ...]) -> SuiteFailed | None:
+def judge(suite: SuiteRun, report: Path, result: SuiteResult, code: int, tail: tuple[str, ...]) -> SuiteFailed | None:
     """Return why a suite did not pass, the cause before its consequences; None when it did."""
     if broken := ginkgo.special_failures(report):
         compiled = any("compile" in reason.lower() for reason in broken)
@@ -178,7 +181,7 @@ def _judge(suite: SuiteRun, report: Path, result: SuiteResult, code: int, tail: 
             f"{case.name}: {case.message.splitlines()[0] if case.message else ''} ({case.location})"
             for case in failures
         )
-        setup = first.name.startswith(ginkgo.SETUP)
+        setup = first.setup
         return SuiteFailed(
             f"{first.name} failed: {first.message.splitlines()[0] if first.message else 'no message'}"
             if setup

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +17,15 @@ from dataclasses import dataclass
 
 from infra import buildah, labels, processes
 from infra.engine.client import Engine
+from infra.engine.transport import EngineRefused
 from infra.engine.types import Container, Resource
 from infra.errors import InfraError
 from infra.labels import Life
+from infra.lease_names import private_folder, private_folders
 
 _ROUNDS = 4
 _PAUSE_S = 0.15
+_REAPER_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +102,11 @@ def sweep_run(engine: Engine, run: str) -> tuple[str, ...]:
         ours = processes.working(run)
         processes.kill(one.process for one in ours)
         buildah.kill(run)
-        found = _find(engine, run)
+        try:
+            found = _find(engine, run)
+        except EngineRefused as error:
+            left = (f"unknown, the engine does not say: {error.message}",)
+            continue
         _remove(engine, found)
         monitors = processes.monitors(lambda name: is_our_name(name, run))
         processes.kill(monitors)
@@ -111,33 +119,32 @@ def sweep_run(engine: Engine, run: str) -> tuple[str, ...]:
 def sweep_dead(engine: Engine) -> tuple[str, ...]:
     """End every run whose owner is dead and that nobody was handed; return their names."""
     swept = []
-    for found in runs(engine):
+    for run in _dead(engine):
+        processes.end_helpers(run, _REAPER_S)
         # The marker is made before its owner ends: look for it only after the owner was seen to be dead.
-        if found.life is Life.DEAD and not is_kept(engine, found.run):
-            _let_the_reaper_finish(found.run)
-            sweep_run(engine, found.run)
-            swept.append(found.run)
-    for run in {p.run for p in processes.of_runs() if p.life is Life.DEAD} - set(swept):
         if not is_kept(engine, run):
-            _let_the_reaper_finish(run)
             sweep_run(engine, run)
             swept.append(run)
+        shutil.rmtree(private_folder(run), ignore_errors=True)
     swept += _drop_tags_without_a_run(engine)
-    swept += buildah.remove_dead(engine, {found.run for found in runs(engine)})
+    swept += buildah.remove_dead(engine, lambda: {found.run for found in runs(engine)})
     return tuple(dict.fromkeys(swept))
+
+
+def _dead(engine: Engine) -> tuple[str, ...]:
+    """Return the runs whose owner is dead: by labels, by processes, by private folders."""
+    dead = [found.run for found in runs(engine) if found.life is Life.DEAD]
+    dead += [process.run for process in processes.of_runs() if process.life is Life.DEAD]
+    for run, text in private_folders():
+        owner = labels.Owner.parse(text)
+        if owner is not None and owner.life() is Life.DEAD:
+            dead.append(run)
+    return tuple(dict.fromkeys(dead))
 
 
 def is_our_name(name: str, run: str) -> bool:
     """Whether a container's name is one that this run gives: `<service>-<component>-<run>`."""
     return re.fullmatch(rf"[a-z][a-z0-9-]*-{re.escape(run)}", name) is not None
-
-
-def _let_the_reaper_finish(run: str, wait_s: float = 5.0) -> None:
-    """A reaper that still works is given its time; what remains of it, and of its service, is ended."""
-    helpers = [p.process for p in processes.of_runs() if p.run == run and p.role in ("reaper", "service")]
-    if any(p.role == "reaper" for p in processes.of_runs() if p.run == run):
-        processes.wait(helpers, wait_s)
-    processes.kill(helpers)
 
 
 def _find(engine: Engine, run: str) -> tuple[Leftover, ...]:

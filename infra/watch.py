@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from infra.errors import InfraError, Interrupted
@@ -42,51 +42,50 @@ class Reporter:
 
 
 class Reporters(Reporter):
-    """Several reporters as one; calls come from more than one thread, reporters see one at a time."""
+    """Several reporters as one; calls come from more than one thread, reporters see one at a time.
+
+    A reporter that fails (a closed pipe, a full disk) is told no more, and the run goes on: observing breaks nothing.
+    """
 
     def __init__(self, reporters: Sequence[Reporter]) -> None:
-        self._reporters = tuple(reporters)
+        self._reporters = list(reporters)
         self._lock = threading.RLock()
 
     def run_started(self, plan: Plan, directory: str) -> None:
-        with self._lock:
-            for one in self._reporters:
-                one.run_started(plan, directory)
+        self._tell(lambda one: one.run_started(plan, directory))
 
     def note(self, text: str) -> None:
-        with self._lock:
-            for one in self._reporters:
-                one.note(text)
+        self._tell(lambda one: one.note(text))
 
     def step_started(self, name: str) -> None:
-        with self._lock:
-            for one in self._reporters:
-                one.step_started(name)
+        self._tell(lambda one: one.step_started(name))
 
     def step_progress(self, name: str, line: str) -> None:
-        with self._lock:
-            for one in self._reporters:
-                one.step_progress(name, line)
+        self._tell(lambda one: one.step_progress(name, line))
 
     def step_finished(self, step: StepResult) -> None:
-        with self._lock:
-            for one in self._reporters:
-                one.step_finished(step)
+        self._tell(lambda one: one.step_finished(step))
 
     def suite_line(self, line: str) -> None:
-        with self._lock:
-            for one in self._reporters:
-                one.suite_line(line)
+        self._tell(lambda one: one.suite_line(line))
 
     def log_line(self, component: str, line: str) -> None:
-        with self._lock:
-            for one in self._reporters:
-                one.log_line(component, line)
+        self._tell(lambda one: one.log_line(component, line))
 
     def run_finished(self, report: Report) -> None:
+        self._tell(lambda one: one.run_finished(report))
+
+    def _tell(self, tell: Callable[[Reporter], None]) -> None:
         with self._lock:
-            for one in self._reporters:
-                one.run_finished(report)
+            for one in tuple(self._reporters):
+                try:
+                    tell(one)
+                except InfraError:  # a signal, which arrived here by chance
+                    raise
+                # rich leaves a program whose output is closed
+                except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a reporter may do wrong
+                    self._reporters.remove(one)
+                    self.note(f"{type(one).__name__} failed and is told no more: {type(error).__name__}: {error}")
 
 
 @dataclass

@@ -15,6 +15,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from infra.catalog.explaining import explain
+from infra.catalog.names import toml_problem
 from infra.errors import Invalid
 from infra.model import Component, Recipe, Service, TierSpec, Word
 from infra.placeholders import nearest, problem
@@ -101,10 +102,14 @@ def _read_all(folder: Path, model: type[W]) -> dict[str, W]:
 
 
 def _read(path: Path, model: type[W]) -> W:
+    text = ""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise _wrong(path, "", f"not valid TOML: {error}") from error
+        text = path.read_text(encoding="utf-8")
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _wrong(path, "", f"not valid TOML: {toml_problem(error, text)}") from error
+    except UnicodeDecodeError as error:
+        raise _wrong(path, "", f"not valid TOML: not UTF-8 ({error.reason} at byte {error.start})") from error
     except OSError as error:
         raise _wrong(path, "", f"cannot be read: {error.strerror}") from error
     try:

@@ -34,7 +34,7 @@ class SuiteName:
 
     @property
     def session(self) -> str:
-        """The session's name, `integration-notification`."""
+        """The session's name, `integration-<service>`."""
         return f"{self.tier}-{self.service}"
 
     @property
@@ -102,6 +102,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
+def toml_problem(error: tomllib.TOMLDecodeError, text: str) -> str:
+    """Return what tomllib says of a document, with a line also where it says "at end of document"."""
+    last = f"at line {text.count(chr(10)) + 1}, the end of the file"
+    return str(error).replace("at end of document", last)
+
+
 def _suites(path: Path) -> tuple[SuiteName, ...]:
     document = _toml(path)
     tiers = document.get("tiers", {})
@@ -145,5 +151,4 @@ def _toml(path: Path) -> dict[str, object]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        last = f"at line {text.count(chr(10)) + 1}, the end of the file"
-        raise _Unreadable(f"{path}: {str(error).replace('at end of document', last)}") from error
+        raise _Unreadable(f"{path}: {toml_problem(error, text)}") from error

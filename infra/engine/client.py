@@ -193,8 +193,8 @@ class Engine(Transport):
         return tuple(Resource(name=row["Name"], labels=row.get("Labels") or {}) for row in rows or [])
 
     def remove_volume(self, name: str) -> None:
-        """Remove a volume."""
-        self._call("DELETE", f"/volumes/{name}", params={"force": "true"}, gone_ok=True)
+        """Remove a volume. Never by force: that would remove the containers that use it, whosever they are."""
+        self._call("DELETE", f"/volumes/{name}", gone_ok=True)
 
     # -- images
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import requests
@@ -11,6 +12,8 @@ from podman.errors import APIError, PodmanError
 from infra.errors import InfraError, Unavailable
 
 _API = "4.3.0"
+_ASK_AGAIN = 4
+_PAUSE_S = 0.05
 
 
 class EngineRefused(InfraError):
@@ -35,6 +38,14 @@ class Transport:
             raise _gone(url, str(error)) from error
 
     def _json(self, method: str, path: str, **kwargs: Any) -> Any:
+        """Call for an answer. A question that meets a create or a removal half way is refused (500): ask again."""
+        for _ in range(_ASK_AGAIN if method == "GET" else 0):
+            try:
+                return self._call(method, path, **kwargs).json()
+            except EngineRefused as error:
+                if error.status < requests.codes.server_error:
+                    raise
+            time.sleep(_PAUSE_S)
         return self._call(method, path, **kwargs).json()
 
     def _call(self, method: str, path: str, *, gone_ok: bool = False, **kwargs: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,8 +82,11 @@ def show(value: object) -> None:
 
 
 def leave(code: int) -> None:
-    """Exit with a code that invoke does not change."""
-    sys.stdout.flush()
+    """Exit with a code that invoke does not change; a closed stdout changes it neither."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if code:
         raise SystemExit(code)
 

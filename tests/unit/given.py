@@ -1,16 +1,16 @@
 """What the tests of this folder are given: copies of the real catalogue, small workspaces, reports."""
 
+import contextlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from infra.catalog.loading import load
 from infra.errors import Cause, Outcome
 from infra.plan import Plan, make
 from infra.report import Case, EngineFacts, Report, StepResult, SuiteResult
-from infra.settings import Settings
+from infra.settings import ImagesMode, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 CATALOG = ROOT / "infra" / "catalog"
@@ -33,24 +33,33 @@ def workspace_in(tmp_path: Path) -> Path:
     return folder
 
 
-def settings_with(catalog: Path, workspace: Path, **changes: Any) -> Settings:
+def settings_with(catalog: Path, workspace: Path, images: ImagesMode = "auto") -> Settings:
     """Settings as the environment would give them."""
-    settings = Settings(root=workspace.parent, catalog=catalog, workspace=workspace, images="auto", keep=False)
-    return replace(settings, **changes)
+    return Settings(root=workspace.parent, catalog=catalog, workspace=workspace, images=images, keep=False)
 
 
-def plan_of(tmp_path: Path, *, images: str = "auto", **how: Any) -> Plan:
-    """A plan of the real catalogue, for the real service, with a run's name that tests can write down."""
-    settings = settings_with(CATALOG, workspace_in(tmp_path), images=images)
-    return make(load(CATALOG), settings, **({"service": "notification", "run": "1884d074"} | how))
+def plan_of(tmp_path: Path, *, images: ImagesMode = "auto", ports: str = "fixed", run: str = "1884d074") -> Plan:
+    """A plan of the real catalogue, for the real service."""
+    settings = settings_with(CATALOG, workspace_in(tmp_path), images)
+    return make(load(CATALOG), settings, service="notification", run=run, ports=ports)
 
 
-def edited(path: Path, change: Callable[[str], str]) -> None:
-    """Change a file; a change that changes nothing is a mistake of the test."""
+def put(path: Path, data: bytes) -> None:
+    """Write a file anew: truncating one would make ext4 wait for the disk, a thousand times in some tests."""
+    path.unlink(missing_ok=True)
+    path.write_bytes(data)
+
+
+@contextlib.contextmanager
+def edited(path: Path, old: str, new: str) -> Iterator[None]:
+    """Have one change in a file for a while; a change that changes nothing is a mistake of the test."""
     before = path.read_text(encoding="utf-8")
-    after = change(before)
-    assert after != before, f"nothing to change in {path}"
-    path.write_text(after, encoding="utf-8")
+    assert old in before, f"{old!r} is not in {path}"
+    put(path, before.replace(old, new, 1).encode())
+    try:
+        yield
+    finally:
+        put(path, before.encode())
 
 
 STEPS = (
@@ -71,29 +80,29 @@ CAUSE = Cause(
 )
 
 
-def passed_report(**changes: Any) -> Report:
-    """A run that passed, with changes."""
-    report = Report(
-        run="1884d074",
-        service="notification",
-        tier="integration",
-        outcome=Outcome.PASSED,
-        blame=None,
-        exit_code=0,
-        started="2026-01-02T03:04:05.678+00:00",
-        duration_s=16.25,
-        steps=STEPS,
-        suite=SUITE,
-        cause=None,
-        engine=ENGINE,
-        left_behind=(),
-        directory="/tmp/runs/1884d074",
-    )
-    return replace(report, **changes)
-
-
-def failed_report(**changes: Any) -> Report:
-    """A run whose PostgreSQL died, with changes."""
-    steps = (*STEPS[:3], replace(STEPS[3], status="failed", cause=CAUSE))
-    values = {"outcome": Outcome.NOT_READY, "blame": "infrastructure", "exit_code": 75, "steps": steps, "suite": None}
-    return passed_report(**(values | {"cause": CAUSE, "duration_s": 12.25} | changes))
+PASSED = Report(
+    run="1884d074",
+    service="notification",
+    tier="integration",
+    outcome=Outcome.PASSED,
+    blame=None,
+    exit_code=0,
+    started="2026-01-02T03:04:05.678+00:00",
+    duration_s=16.25,
+    steps=STEPS,
+    suite=SUITE,
+    cause=None,
+    engine=ENGINE,
+    left_behind=(),
+    directory="/tmp/runs/1884d074",
+)
+DIED = replace(
+    PASSED,
+    outcome=Outcome.NOT_READY,
+    blame="infrastructure",
+    exit_code=75,
+    duration_s=12.25,
+    steps=(*STEPS[:3], replace(STEPS[3], status="failed", cause=CAUSE)),
+    suite=None,
+    cause=CAUSE,
+)

@@ -18,10 +18,11 @@ RUN go build -trimpath \
 COPY cmd/ cmd/
 COPY internal/ internal/
 COPY pkg/ pkg/
-RUN go build -trimpath -o /datastorage ./cmd/datastorage
+# The folder is there for files that are copied into a container before it starts.
+RUN go build -trimpath -o /out/usr/local/bin/ ./cmd/datastorage && mkdir -p /out/etc/datastorage
 
 FROM ${BASE_IMAGE}
-COPY --from=build /datastorage /usr/local/bin/datastorage
+COPY --from=build /out/ /
 ENV CONFIG_PATH=/etc/datastorage/config.yaml
 EXPOSE 8080 9090
 USER 1001

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -35,8 +36,16 @@ type Queued struct {
 	Err   error
 }
 
+// redisLog keeps go-redis from writing lines of its own to stderr.
+type redisLog struct{}
+
+func (redisLog) Printf(ctx context.Context, format string, args ...any) {
+	slog.DebugContext(ctx, fmt.Sprintf(format, args...))
+}
+
 // OpenQueue pings Redis once, and does not try again.
 func OpenQueue(ctx context.Context, cfg config.Redis) (*Queue, error) {
+	redis.SetLogger(redisLog{})
 	client := redis.NewClient(&redis.Options{
 		Addr:                  cfg.Addr,
 		DB:                    cfg.DB,

@@ -1,0 +1,43 @@
+"""What all tests against the real Podman are given."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from product import CATALOG, WORKSPACE, Podman, Project
+
+from infra.engine.discover import private_environment
+
+
+@pytest.fixture(scope="session")
+def podman(tmp_path_factory: pytest.TempPathFactory) -> Podman:
+    """The podman command, with what this host needs for it to work."""
+    given, _ = private_environment(tmp_path_factory.mktemp("engine"))
+    return Podman({**os.environ, **dict(given)})
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The real catalogue and the real workspace, with run directories of the tests' own."""
+    return Project.make(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="session")
+def warm(project: Project) -> Project:
+    """The same, with all images of the main job built: what comes after has the time of its own work."""
+    done = project.invoke("images.build", "--service", "notification", seconds=900)
+    assert done.code == 0, done.text
+    return project
+
+
+@pytest.fixture(scope="session")
+def make_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Project]:
+    """Make a project of a catalogue and a workspace of its own."""
+
+    def make(*, catalog: Path = CATALOG, workspace: Path = WORKSPACE) -> Project:
+        return Project.make(tmp_path_factory.mktemp("project"), catalog=catalog, workspace=workspace)
+
+    return make

@@ -1,0 +1,648 @@
+"""Always clean: whatever ends a run, nothing of it is left, and nothing of anybody else is touched.
+
+The runs are the real main job, against the real engine, killed and signalled for real. Those that are killed go on
+several at a time: that they do not disturb each other is part of the promise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import killing
+import pytest
+from killing import Ground, Seen, Victim, new_run, until_clean, wait
+
+from infra import labels, lease, sweep
+from infra.engine.client import Engine
+from infra.engine.types import ContainerSpec
+from infra.labels import Owner
+from infra.lease import Lease
+
+AT_A_TIME = 3
+
+
+@pytest.fixture(scope="module")
+def held() -> Iterator[Lease]:
+    """An engine to look with, and a run of this process's own, which is alive."""
+    with lease.hold(new_run(), "beside", "none") as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory, held: Lease) -> Ground:
+    """A ground on which all images have been built once; the run that did it has left nothing either."""
+    ground = Ground.make(tmp_path_factory.mktemp("ground") / "root")
+    with ground.main_job("--fresh") as run:
+        code = run.ends(600)
+        assert code == 0, "\n".join(run.lines)
+        _, left = until_clean(held.engine, run.run, 0.0)
+        assert left == []
+    return ground
+
+
+@pytest.fixture
+def engine(held: Lease) -> Engine:
+    return held.engine.clone()
+
+
+# -- what must not be touched
+
+
+@dataclass(frozen=True)
+class Things:
+    """One thing of each kind that a run may have."""
+
+    container: str
+    network: str
+    volume: str
+    tag: str
+
+    def there(self, engine: Engine) -> list[str]:
+        """Which of them are there, and in what state."""
+        state = engine.state(self.container)
+        return [
+            f"container {state.id} {state.status}" if state else "no container",
+            *(f"network {one.name}" for one in engine.networks() if one.name == self.network),
+            *(f"volume {one.name}" for one in engine.volumes() if one.name == self.volume),
+            f"image {engine.image_id(self.tag)}",
+        ]
+
+    def remove(self, engine: Engine) -> None:
+        engine.remove(self.container)
+        engine.remove_network(self.network)
+        engine.remove_volume(self.volume)
+        engine.untag(self.tag)
+
+
+def image_of(engine: Engine, name: str) -> str:
+    """A cached image that the warm run has left."""
+    return max(engine.images({labels.IMAGE: name}), key=lambda one: one.created).id
+
+
+def container(engine: Engine, name: str, network: str, marks: dict[str, str], volume: str | None = None) -> None:
+    """A Redis that runs."""
+    body = ContainerSpec(
+        name=name,
+        image=image_of(engine, "redis"),
+        alias="redis",
+        network=network,
+        command=("redis-server", "--save", ""),
+        env={},
+        labels=marks,
+        ports={},
+        stop_grace_s=1.0,
+        memory_mb=None,
+    )
+    if volume is None:
+        engine.create(body)
+    else:
+        raw = {"name": name, "image": body.image, "labels": marks, "volumes": [{"Name": volume, "Dest": "/held"}]}
+        engine._json("POST", "/containers/create", data=json.dumps({**raw, "command": list(body.command)}))
+    engine.start(name)
+
+
+def things(engine: Engine, names: Things, marks: dict[str, str]) -> Things:
+    engine.create_network(names.network, marks)
+    engine.create_volume(names.volume, marks)
+    container(engine, names.container, names.network, marks)
+    engine.tag(image_of(engine, "redis"), names.tag)
+    return names
+
+
+def marks_of(run: str, owner: object) -> dict[str, str]:
+    return {
+        labels.RUN: run,
+        labels.SERVICE: "beside",
+        labels.TIER: "none",
+        labels.OWNER: str(owner),
+        labels.CREATED: "2026-01-01T00:00:00+00:00",
+    }
+
+
+def things_of(engine: Engine, run: str, owner: object) -> Things:
+    """A run's things, all with its labels."""
+    names = Things(
+        container=f"beside-redis-{run}",
+        network=f"beside-{run}",
+        volume=f"beside-data-{run}",
+        tag=f"localhost/redis:beside-{run}",
+    )
+    return things(engine, names, marks_of(run, owner))
+
+
+def dead_owner() -> Owner:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        owner = Owner.of(process.pid)
+        process.kill()
+    return owner
+
+
+@contextlib.contextmanager
+def foreign_image(held: Lease, ref: str) -> Iterator[str]:
+    """An image that carries no label at all."""
+    podman, env = list(held.connection.podman), {**os.environ, **dict(held.connection.env)}
+    empty = b"\0" * 10240
+    subprocess.run([*podman, "import", "-", ref], input=empty, env=env, check=True, capture_output=True, timeout=60)
+    try:
+        yield ref
+    finally:
+        held.engine.clone().remove_image(ref)
+
+
+@pytest.fixture(scope="module")
+def strangers(held: Lease, warm: Ground) -> Iterator[Callable[[], dict[str, list[str]]]]:
+    """Things without our labels, a run that is alive, one that a person was handed, and how they all are."""
+    engine = held.engine.clone()
+    handed = new_run()
+    bystander = Things(
+        container="bystander-redis-0badcafe",
+        network="bystander-0badcafe",
+        volume="bystander-0badcafe",
+        tag="localhost/bystander:mine-0badcafe",
+    )
+    alive = kept = None
+    with foreign_image(held, "localhost/bystander-image:mine-0badcafe") as image:
+        try:
+            engine.create_network(bystander.network, {})
+            engine.create_volume(bystander.volume, {})
+            container(engine, bystander.container, "bystander-0badcafe", {}, bystander.volume)
+            engine.tag(engine.image_id(image) or "", bystander.tag)
+            alive = things_of(engine, held.run, held.owner)
+            kept = things_of(engine, handed, dead_owner())
+            engine.create_volume(sweep.marker(handed), marks_of(handed, held.owner) | {labels.KEPT: "infra.up"})
+            everybody = {"bystander": bystander, "alive": alive, "kept": kept}
+            yield lambda: {who: what.there(engine) for who, what in everybody.items()}
+        finally:
+            engine.remove_volume(sweep.marker(handed))
+            for one in (bystander, alive, kept):
+                if one is not None:
+                    one.remove(engine)
+
+
+# -- twenty moments
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A moment of the main job: what is seen, and how long after."""
+
+    name: str
+    sees: tuple[Callable[[Victim, Engine], bool], ...]
+    after: float = 0.0
+    changed: str = ""
+    group: bool = False
+
+
+def said(text: str) -> Callable[[Victim, Engine], bool]:
+    return lambda run, _: run.said(text)
+
+
+def logged(name: str, text: str) -> Callable[[Victim, Engine], bool]:
+    return lambda run, _: run.logged(name, text)
+
+
+def role(name: str) -> Callable[[Victim, Engine], bool]:
+    return lambda run, _: bool(killing.with_role(run.run, name))
+
+
+def name_of(run: Victim, component: str) -> str:
+    return f"notification-{component}-{run.run}"
+
+
+def is_in(component: str, *states: str) -> Callable[[Victim, Engine], bool]:
+    def seen(run: Victim, engine: Engine) -> bool:
+        state = engine.state(name_of(run, component))
+        return (state.status if state else "gone") in states
+
+    return seen
+
+
+def monitored(component: str) -> Callable[[Victim, Engine], bool]:
+    return lambda run, _: killing.monitored(name_of(run, component))
+
+
+def socket(run: Victim, _: Engine) -> bool:
+    return Path(f"/tmp/infra-{os.getuid()}-{run.run}/podman.sock").exists()
+
+
+LAST_BUILD_STEP = logged("build-datastorage.log", "RUN go build -trimpath -o")
+MOMENTS = (
+    Moment("reaper-starts", (role("reaper"),)),
+    Moment("service-starts", (socket,)),
+    Moment("engine-answers", (said("  engine "),)),
+    Moment("build-begins", (said("image golang"), logged("build-datastorage.log", "STEP 1")), changed="workspace"),
+    Moment("build-run-step", (said("image golang"), LAST_BUILD_STEP), changed="workspace"),
+    Moment("build-compiles", (said("image golang"), LAST_BUILD_STEP), 1.0, "workspace", group=True),
+    Moment("build-commits", (said("image golang"), logged("build-datastorage.log", "COMMIT")), changed="workspace"),
+    Moment("recipe-run-step", (logged("build-redis.log", "RUN sleep 30"),), 0.3, "redis-run"),
+    Moment("recipe-version", (said("image debian"), is_in("version-redis", "created", "running")), 0.0, "redis"),
+    Moment("bootstrap", (logged("build-debian.log", "I: "),), 1.0, "debian"),
+    Moment("postgres-created", (said("image datastorage"), is_in("postgres", "created"))),
+    Moment("postgres-starting", (said("image datastorage"), monitored("postgres"))),
+    Moment("postgres-gate", (said("image datastorage"), is_in("postgres", "running")), 0.4, group=True),
+    Moment("migrations-running", (said("  postgres "), is_in("migrations", "running"))),
+    Moment("redis-created", (said("  migrations "), is_in("redis", "created"))),
+    Moment("datastorage-gate", (said("  redis "), is_in("datastorage", "running"))),
+    Moment("suite-compiles", (said("  check "), role("suite")), 0.4, group=True),
+    Moment("suite-runs", (said("  check "), said("Running Suite"))),
+    Moment("teardown-begins", (said("  suite "),), group=True),
+    Moment("teardown-goes-on", (said("  suite "), is_in("postgres", "gone", "removing"))),
+)
+
+
+def nonce_env(ground: Ground, changed: str) -> dict[str, str]:
+    """The environment that has an image built anew, and ends where that image's recipe is not reached."""
+    nonce = new_run()
+    if changed == "workspace":
+        return {"INFRA_WORKSPACE": str(ground.workspace())}
+    edits: dict[str, dict[str, Callable[[str], str]]] = {
+        "": {},
+        "redis-run": {"local/redis.Containerfile": lambda text: f"{text}\nRUN sleep 30 # {nonce}\n"},
+        "redis": {"local/redis.Containerfile": lambda text: f"{text}\nLABEL nonce={nonce}\n"},
+        "debian": {"local/debian.toml": lambda text: text.replace('"ca-certificates"', '"ca-certificates", "adduser"')},
+    }
+    return {"INFRA_CATALOG": str(ground.catalog(edits[changed]))} if changed else {}
+
+
+@dataclass(frozen=True)
+class Killed:
+    """How a kill went: seconds until nothing was left, and what was."""
+
+    run: str
+    seen: Seen
+    seconds: float
+    left: tuple[str, ...]
+    reaper: str
+
+    def __str__(self) -> str:
+        return f"left after {self.seconds:.2f} s: {', '.join(self.left) or 'nothing'}; the reaper: {self.reaper}"
+
+
+def kill(ground: Ground, engine: Engine, moment: Moment) -> Killed:
+    with ground.main_job("--fresh", env=nonce_env(ground, moment.changed)) as run:
+        for number, sees in enumerate(moment.sees):
+            run.reach(f"{moment.name} {number}", lambda sees=sees: sees(run, engine))  # type: ignore[misc]
+        time.sleep(moment.after)  # what was seen goes on meanwhile
+        assert run.process.poll() is None, "\n".join(run.lines)
+        if moment.group:
+            os.killpg(run.process.pid, signal.SIGKILL)
+        else:
+            run.process.kill()
+        run.process.wait(5)
+        seen = Seen.of(engine, run.run)
+        seconds, left = until_clean(engine, run.run)
+        log = run.folder / "logs" / "engine.log"
+        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+        said = [line for line in lines if "owner gone" in line or "Error" in line]
+    return Killed(run=run.run, seen=seen, seconds=seconds, left=tuple(left), reaper="; ".join(said) or "silent")
+
+
+@pytest.fixture(scope="module")
+def kills(warm: Ground, held: Lease, strangers: object) -> Iterator[dict[str, Future[Killed]]]:
+    """All moments, several at a time; each test waits for its own."""
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        yield {one.name: pool.submit(kill, warm, held.engine.clone(), one) for one in MOMENTS}
+
+
+@pytest.mark.parametrize("moment", [one.name for one in MOMENTS])
+def test_owner_killed(moment: str, kills: dict[str, Future[Killed]]) -> None:
+    killed = kills[moment].result(240)
+    print(f"killed at {moment}: {killed}")
+    assert killed.left == (), str(killed)
+    assert killed.seconds <= killing.CLEAN_S, str(killed)
+
+
+def test_nothing_of_the_killed_comes_back(kills: dict[str, Future[Killed]], engine: Engine) -> None:
+    done = [future.result(240) for future in kills.values()]
+    assert len(done) == 20
+    assert {one.run: killing.left(engine, one.run, one.seen) for one in done} == {one.run: [] for one in done}
+
+
+def test_strangers_see_nothing_of_it(
+    strangers: Callable[[], dict[str, list[str]]], kills: dict[str, Future[Killed]], engine: Engine
+) -> None:
+    for future in kills.values():
+        future.exception(240)
+    seen = strangers()
+    for who, what in seen.items():
+        assert len(what) == 4, (who, what)
+        assert what[0].endswith(" running"), (who, what)
+        assert what[3] != "image None", (who, what)
+    assert engine.image_id("localhost/bystander-image:mine-0badcafe")
+
+
+# -- owner and reaper
+
+
+@pytest.mark.parametrize("sweeper", ["gc", "next-run"])
+def test_the_next_start_ends_what_has_lost_its_reaper_too(sweeper: str, warm: Ground, engine: Engine) -> None:
+    """One is killed while it builds, one in a gate; their private services are orphans."""
+    build, gate = (one for one in MOMENTS if one.name in ("build-compiles", "datastorage-gate"))
+    dead = []
+    for moment in (build, gate):
+        with warm.main_job("--fresh", env=nonce_env(warm, moment.changed)) as run:
+            for sees in moment.sees:
+                run.reach(moment.name, lambda sees=sees: sees(run, engine))  # type: ignore[misc]
+            services = killing.serving(run.run)
+            reapers = killing.with_role(run.run, "reaper")
+            assert len(reapers) == 1
+            for pid in (*reapers, run.process.pid):
+                os.kill(pid, signal.SIGKILL)
+            run.process.wait(5)
+            dead.append((run.run, Seen.of(engine, run.run)))
+            assert services == killing.serving(run.run)
+            assert killing.left(engine, *dead[-1]) != []
+    if sweeper == "gc":
+        done = warm.invoke("infra.gc", "--json")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert {run for run, _ in dead} <= set(json.loads(done.stdout)["removed"])
+    else:
+        done = warm.invoke("suite.run", "--service", "notification", "--ports", "auto", "--fresh")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert all(run in done.stdout for run, _ in dead)
+    assert [killing.left(engine, *one) for one in dead] == [[], []]
+
+
+def test_a_reaper_that_was_killed_alone_costs_nothing(warm: Ground, engine: Engine) -> None:
+    with warm.main_job("--fresh") as run:
+        run.reach("a gate", lambda: is_in("postgres", "running")(run, engine))
+        os.kill(killing.with_role(run.run, "reaper")[0], signal.SIGKILL)
+        assert run.ends() == 0, "\n".join(run.lines)
+        assert until_clean(engine, run.run, 1.0)[1] == []
+
+
+# -- signals
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run that a signal has ended."""
+
+    code: int
+    outcome: object
+    logs: frozenset[str]
+    left: list[str]
+    seconds: float
+
+
+def ended(run: Victim, engine: Engine, began: float, code: int | None = None) -> Ended:
+    code = run.ends() if code is None else code
+    seconds = time.monotonic() - began
+    _, left = until_clean(engine, run.run, 1.0)
+    logs = frozenset(path.name for path in (run.folder / "logs").glob("*.log") if path.stat().st_size)
+    return Ended(code, run.report()["outcome"], logs, left, seconds)
+
+
+PHASES: dict[str, tuple[Moment, str]] = {
+    "build": (next(one for one in MOMENTS if one.name == "build-run-step"), "build-datastorage.log"),
+    "gate": (next(one for one in MOMENTS if one.name == "postgres-gate"), "postgres.log"),
+    "suite": (next(one for one in MOMENTS if one.name == "suite-runs"), "suite.log"),
+}
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@pytest.fixture(scope="module")
+def signalled(warm: Ground, held: Lease) -> Iterator[dict[tuple[str, int], Future[Ended]]]:
+    def one(phase: str, signum: int) -> Ended:
+        moment, engine = PHASES[phase][0], held.engine.clone()
+        with warm.main_job("--fresh", env=nonce_env(warm, moment.changed)) as run:
+            for sees in moment.sees:
+                run.reach(phase, lambda sees=sees: sees(run, engine))  # type: ignore[misc]
+            run.process.send_signal(signum)
+            return ended(run, engine, time.monotonic())
+
+    with ThreadPoolExecutor(AT_A_TIME - 1) as pool:
+        yield {(phase, signum): pool.submit(one, phase, signum) for phase in PHASES for signum in SIGNALS}
+
+
+@pytest.mark.parametrize("signum", SIGNALS, ids=lambda one: signal.Signals(one).name)
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_signal_to_invoke_alone(phase: str, signum: int, signalled: dict[tuple[str, int], Future[Ended]]) -> None:
+    one = signalled[phase, signum].result(240)
+    assert (one.code, one.outcome, one.left) == (128 + signum, "interrupted", [])
+    assert PHASES[phase][1] in one.logs
+
+
+def hanging(ground: Ground) -> dict[str, str]:
+    """A suite that takes no notice of signals for ten minutes."""
+    name = "./test/integration/notification"
+    edit = {"services/notification.toml": lambda text: text.replace(name, "./test/runner/hanging")}
+    return {"INFRA_CATALOG": str(ground.catalog(edit))}
+
+
+def test_a_second_interrupt_shortens_the_grace_and_skips_nothing(warm: Ground, engine: Engine) -> None:
+    with warm.main_job("--fresh", env=hanging(warm)) as run:
+        run.reach("the suite", lambda: run.said("Running Suite"))
+        first = time.monotonic()
+        run.process.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            run.process.wait(1.5)
+        run.process.send_signal(signal.SIGINT)
+        one = ended(run, engine, first)
+    assert (one.code, one.outcome, one.left) == (130, "interrupted", [])
+    assert {"postgres.log", "datastorage.log", "suite.log"} <= one.logs
+    assert one.seconds < 8.0  # the grace is 10 s
+
+
+def test_a_hangup_that_is_ignored_ends_nothing(warm: Ground, engine: Engine) -> None:
+    with warm.main_job("--fresh", prefix=("nohup",)) as run:
+        run.reach("a gate", lambda: is_in("postgres", "running")(run, engine))
+        run.process.send_signal(signal.SIGHUP)
+        assert ended(run, engine, 0.0).outcome == "passed"
+        assert run.process.returncode == 0
+
+
+def test_a_closed_stdout_ends_nothing(warm: Ground, engine: Engine) -> None:
+    """As `| head -1` does."""
+    run = new_run()
+    task = ("suite.run", "--service", "notification", "--ports", "auto", "--fresh", "--run", run)
+    process = subprocess.Popen(
+        (sys.executable, "-m", "invoke", *task), cwd=warm.root, env=warm.environment(), stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert run.encode() in process.stdout.readline()
+    process.stdout.close()
+    with Victim(process, warm, run) as victim:  # type: ignore[arg-type]
+        assert ended(victim, engine, 0.0).outcome == "passed"
+        assert process.returncode == 0
+        assert until_clean(engine, run, 0.0)[1] == []
+
+
+# -- nox
+
+
+def through_nox(ground: Ground) -> Victim:
+    """The main job as a person starts it, with ports of its own, and its run as it says it."""
+    from infra.catalog.loading import load
+
+    numbers = {
+        str(port)
+        for ports in load(killing.REPO / "infra/catalog").service("notification").ports.values()
+        for port in (ports.values() if isinstance(ports, dict) else [ports])
+    }
+    free = iter(free_ports(len(numbers)))
+
+    def edit(text: str) -> str:
+        for number in numbers:
+            text = text.replace(number, str(next(free)))
+        return text
+
+    catalog = ground.catalog({"services/notification.toml": edit})
+    argv = (sys.executable, "-m", "nox", "-s", "integration-notification")
+    victim = Victim.start(argv, ground, "", {"INFRA_CATALOG": str(catalog)})
+    victim.reach("the run's name", lambda: victim.said("integration: run "))
+    line = next(line for line in victim.lines if "integration: run " in line)
+    victim.run = line.partition(": run ")[2][:8]
+    return victim
+
+
+def free_ports(count: int) -> list[int]:
+    import socket as sockets
+
+    with contextlib.ExitStack() as stack:
+        bound = [stack.enter_context(sockets.socket()) for _ in range(count)]
+        for one in bound:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in bound]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda one: one.name)
+def test_a_signal_to_nox_alone_ends_the_run(signum: signal.Signals, warm: Ground, engine: Engine) -> None:
+    with through_nox(warm) as run:
+        run.reach("a gate", lambda: is_in("postgres", "running")(run, engine))
+        run.process.send_signal(signum)
+        code = run.ends()
+        assert code == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[signum]
+        wait("the report", (run.folder / "report.json").exists, 20.0)
+        assert run.report()["outcome"] == "interrupted"
+        assert "postgres.log" in {path.name for path in (run.folder / "logs").iterdir()}
+        assert until_clean(engine, run.run, 3.0)[1] == []
+
+
+# -- whose it is
+
+
+OWNERS: dict[str, tuple[Callable[[], object], bool]] = {
+    "another-host": (lambda: replace(dead_owner(), host="elsewhere"), False),
+    "another-pid-namespace": (lambda: replace(dead_owner(), namespace="1"), False),
+    "unreadable": (lambda: "somebody/else's", False),
+    "empty": (lambda: "", False),
+    "alive": (lambda: Owner.of(os.getpid()), False),
+    "another-boot": (lambda: replace(Owner.of(os.getpid()), boot="0-0-0"), True),
+    "pid-used-again": (lambda: replace(Owner.of(os.getpid()), started="1"), True),
+    "dead": (dead_owner, True),
+}
+
+
+def test_whose_a_run_is(warm: Ground, engine: Engine) -> None:
+    """What another host, pid namespace or nobody known owns stays; what is dead from here goes."""
+    made = {who: (new_run(), owner) for who, (owner, _) in OWNERS.items()}
+    placed = {}
+    try:
+        for who, (run, owner) in made.items():
+            placed[who] = things_of(engine, run, owner())
+        before = {who: what.there(engine) for who, what in placed.items()}
+        done = warm.invoke("infra.gc", "--json")
+        assert done.returncode == 0, done.stdout + done.stderr
+        answer = json.loads(done.stdout)
+        after = {who: what.there(engine) for who, what in placed.items()}
+    finally:
+        for one in placed.values():
+            one.remove(engine)
+    goes = {who for who, (_, dead) in OWNERS.items() if dead}
+    assert {who: after[who] == before[who] for who in OWNERS} == {who: who not in goes for who in OWNERS}
+    assert {who for who in goes if after[who] != ["no container", "image None"]} == set()
+    assert {made[who][0] for who in goes} <= set(answer["removed"])
+
+
+def test_gc_refuses_a_run_that_is_not_seen_to_be_dead(warm: Ground, engine: Engine) -> None:
+    run = new_run()
+    engine.create_network(f"beside-{run}", marks_of(run, replace(dead_owner(), host="elsewhere")))
+    try:
+        done = warm.invoke("infra.gc", "--run", run)
+        assert (done.returncode, f"beside-{run}" in {one.name for one in engine.networks()}) == (75, True)
+    finally:
+        engine.remove_network(f"beside-{run}")
+
+
+def test_a_half_made_container_is_known_by_its_name(warm: Ground, held: Lease, engine: Engine) -> None:
+    """A create that was killed leaves a storage container, which carries no label."""
+    run = new_run()
+    name = f"beside-redis-{run}"
+    image = image_of(engine, "redis")
+    env = {**os.environ, **dict(held.connection.env)}
+
+    def half_made() -> bool:
+        return any(row.external and row.name == name for row in engine.containers(external=True))
+
+    after, deadline = 0.03, time.monotonic() + 60
+    while not half_made():
+        assert time.monotonic() < deadline
+        engine.remove(name)
+        with subprocess.Popen([*held.connection.podman, "create", "--name", name, image], env=env) as create:
+            time.sleep(after)  # somewhere in the middle of it
+            create.kill()
+        after = after + 0.01 if after < 0.4 else 0.03
+    engine.create_network(f"beside-{run}", marks_of(run, dead_owner()))
+    done = warm.invoke("infra.gc")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert killing.left(engine, run, Seen()) == []
+
+
+# -- what cannot be removed
+
+
+@contextlib.contextmanager
+def in_the_way(engine: Engine, network: str, volume: str | None = None) -> Iterator[str]:
+    """Somebody's container that uses what a run wants to remove."""
+    name = f"bystander-{new_run()}"
+    container(engine, name, network, {}, volume)
+    try:
+        yield name
+    finally:
+        engine.remove(name)
+
+
+def test_a_removal_that_fails_skips_none_of_the_others(warm: Ground, engine: Engine) -> None:
+    run = new_run()
+    placed = things_of(engine, run, dead_owner())
+    try:
+        with in_the_way(engine, "", placed.volume) as name:
+            done = warm.invoke("infra.gc", "--run", run)
+            assert engine.state(name) is not None
+            assert placed.there(engine) == ["no container", f"volume {placed.volume}", "image None"]
+            assert done.returncode == 70, done.stdout + done.stderr
+            assert placed.volume in done.stderr
+        assert warm.invoke("infra.gc", "--run", run).returncode == 0
+        assert killing.left(engine, run, Seen()) == []
+    finally:
+        placed.remove(engine)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "outcome"), [((), 70, "internal"), (("--", "--focus", "nothing"), 1, "failed")]
+)
+def test_what_is_left_behind_is_named_and_hides_no_failure(
+    words: tuple[str, ...], code: int, outcome: str, warm: Ground, engine: Engine
+) -> None:
+    with warm.main_job("--fresh", *words) as run:
+        run.reach("the network", lambda: run.said("  engine "))
+        network = f"notification-{run.run}"
+        run.reach("the network", lambda: network in {one.name for one in engine.networks()})
+        with in_the_way(engine, network) as name:
+            assert run.ends() == code, "\n".join(run.lines)
+            assert engine.state(name) is not None
+            report = run.report()
+            assert (report["outcome"], report["left_behind"]) == (outcome, [f"network {network}"])
+    assert warm.invoke("infra.gc").returncode == 0
+    assert until_clean(engine, run.run, 0.0)[1] == []

@@ -1,0 +1,155 @@
+"""Run directories and settings: real folders, real files."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from infra import rundir, settings
+from infra.errors import Invalid
+
+
+def test_a_run_has_a_folder_and_is_the_latest(tmp_path: Path) -> None:
+    runs = tmp_path / ".infra" / "runs"
+    one = rundir.make(runs, "11111111")
+    assert one == runs / "11111111"
+    assert (runs / "latest").resolve() == one.resolve()
+    two = rundir.make(runs, "22222222")
+    assert (runs / "latest").resolve() == two.resolve()
+    assert (runs / "latest").readlink() == Path("22222222"), "relative, so that the folder can be moved"
+    assert sorted(path.name for path in runs.iterdir()) == ["11111111", "22222222", "latest"]
+
+
+def test_a_run_that_has_been_is_refused_and_its_files_stay(tmp_path: Path) -> None:
+    (rundir.make(tmp_path, "11111111") / "report.json").write_text("{}")
+    rundir.make(tmp_path, "22222222")
+    with pytest.raises(Invalid) as raised:
+        rundir.make(tmp_path, "11111111")
+    assert raised.value.reference == "run-exists"
+    assert str(tmp_path / "11111111") in raised.value.message
+    assert (tmp_path / "11111111" / "report.json").read_text() == "{}"
+    assert (tmp_path / "latest").readlink() == Path("22222222")
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Invalid, match="the run directory cannot be made"):
+        rundir.make(tmp_path / "file" / "runs", "11111111")
+
+
+def test_a_latest_that_is_a_folder_of_somebodys_stays(tmp_path: Path) -> None:
+    (tmp_path / "latest").mkdir()
+    assert rundir.make(tmp_path, "11111111").is_dir()
+    assert (tmp_path / "latest").is_dir()
+
+
+def test_the_50_newest_folders_are_kept(tmp_path: Path) -> None:
+    for number in range(53):
+        folder = tmp_path / f"{number:08x}"
+        (folder / "logs").mkdir(parents=True)
+        (folder / "logs" / "x.log").touch()
+        os.utime(folder, (1000 + number, 1000 + number))
+    (tmp_path / "latest").symlink_to(f"{52:08x}")
+    (tmp_path / "a file").touch()
+    rundir.prune(tmp_path)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {f"{number:08x}" for number in range(3, 53)} | {"latest", "a file"}
+
+
+VALUES = {
+    "PLAIN": "http://127.0.0.1:18110/x?",
+    "EMPTY": "",
+    "SPACES": "  a b  ",
+    "QUOTES": "say \"yes\" or 'no'",
+    "DOLLAR": "$HOME ${HOME} $(id)",
+    "BACKSLASH": "a\\b\\",
+    "HASH": "a #b",
+    "SEMICOLON": "a; rm -rf /",
+    "BACKTICK": "`id`",
+    "UNICODE": "é ✓",
+}
+
+
+def test_a_dotenv_file_says_the_same_to_a_shell(tmp_path: Path) -> None:
+    path = tmp_path / "env"
+    path.write_text(rundir.dotenv(VALUES), encoding="utf-8")
+    script = f"set -a; . {path}; env -0"
+    done = subprocess.run(
+        ["/bin/sh", "-c", script], capture_output=True, check=True, env={"HOME": "/h", "PATH": "/bin"}
+    )
+    seen = dict(line.split("=", 1) for line in done.stdout.decode().split("\0") if line)
+    assert {key: seen.get(key) for key in VALUES} == VALUES
+    assert done.stderr == b""
+
+
+def test_a_dotenv_file_has_one_line_a_value() -> None:
+    assert rundir.dotenv({"A": "x", "B": "one\ntwo"}) == 'A=x\nB="one\\ntwo"\n'
+    assert rundir.dotenv({}) == ""
+
+
+# Settings
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name in ("cat", "work", "infra/catalog"):
+        (tmp_path / name).mkdir(parents=True)
+    return tmp_path
+
+
+def table(root: Path, text: str) -> None:
+    (root / "pyproject.toml").write_text(text)
+
+
+def test_without_a_word_there_are_defaults(root: Path) -> None:
+    read = settings.read(root, {})
+    assert (read.catalog, read.workspace) == (root / "infra" / "catalog", root)
+    assert (read.images, read.keep, read.runs) == ("auto", False, root / ".infra" / "runs")
+
+
+def test_pyproject_says_where_things_are_and_the_environment_comes_first(root: Path) -> None:
+    table(root, '[tool.infra]\ncatalog = "cat"\nworkspace = "work"\n')
+    read = settings.read(root, {})
+    assert (read.catalog, read.workspace) == (root / "cat", root / "work")
+    read = settings.read(root, {"INFRA_CATALOG": str(root / "work"), "INFRA_WORKSPACE": "cat", "INFRA_KEEP": "1"})
+    assert (read.catalog, read.workspace, read.keep) == (root / "work", root / "cat", True)
+
+
+@pytest.mark.parametrize(("value", "keep"), [("1", True), ("0", False), ("", False), ("yes", True)])
+def test_keep_is_on_for_anything_but_nothing_and_0(value: str, keep: bool, root: Path) -> None:
+    assert settings.read(root, {"INFRA_KEEP": value}).keep is keep
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "says"),
+    [
+        ("[tool.infra", {}, ("pyproject.toml: not valid TOML", "line 1")),
+        ('[tool.infra]\ncatalogue = "cat"\n', {}, ("tool.infra.catalogue: unknown key", "catalog, workspace")),
+        ("[tool]\ninfra = 5\n", {}, ("pyproject.toml: tool.infra: must be a table",)),
+        ('[tool.infra]\ncatalog = "nowhere"\n', {}, ("tool.infra.catalog: no folder at ", "nowhere")),
+        ('[tool.infra]\nworkspace = "nowhere"\n', {}, ("tool.infra.workspace: no folder at ",)),
+        ("[tool.infra]\nworkspace = 5\n", {}, ("tool.infra.workspace: no folder at ",)),
+        ("", {"INFRA_CATALOG": "/nowhere"}, ("INFRA_CATALOG: no folder at /nowhere",)),
+        ("", {"INFRA_WORKSPACE": "/nowhere"}, ("INFRA_WORKSPACE: no folder at /nowhere",)),
+        ("", {"INFRA_IMAGES": "lokal"}, ('INFRA_IMAGES is "lokal"', "auto, registry, local")),
+    ],
+)
+def test_wrong_settings_are_invalid_with_where_and_what(
+    text: str, environ: dict[str, str], says: tuple[str, ...], root: Path
+) -> None:
+    table(root, text)
+    with pytest.raises(Invalid) as raised:
+        settings.read(root, environ)
+    assert raised.value.exit_code == 78
+    assert [words for words in says if words not in raised.value.message] == []
+
+
+def test_a_tool_that_is_no_table_says_nothing_of_us(root: Path) -> None:
+    table(root, "tool = 5\n")
+    assert settings.read(root, {}).workspace == root
+
+
+@pytest.mark.parametrize("mode", ["auto", "registry", "local"])
+def test_images_are_asked_for_in_three_ways(mode: str, root: Path) -> None:
+    assert settings.read(root, {"INFRA_IMAGES": mode}).images == mode

@@ -1,0 +1,221 @@
+"""Signals as a real process gets them: one exception, once, and cleaning up is never cut short."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+from given import ROOT
+
+PROGRAM = """
+import os, sys, time
+sys.path.insert(0, {root!r})
+from infra import signals
+from infra.errors import Interrupted
+
+def say(*words):
+    print(*words, flush=True)
+
+def wait():
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        time.sleep(0.01)
+
+try:
+    with signals.caught() as interrupts:
+        try:
+{body}
+        except Interrupted as error:
+            say("interrupted", error.exit_code, error)
+            say("cleaning")
+            for _ in range(200):
+                time.sleep(0.01)
+                if interrupts.hurry.is_set():
+                    say("hurry")
+                    break
+            raise
+except Interrupted as error:
+    raise SystemExit(error.exit_code)
+say("went on")
+"""
+WAIT = """
+say("ready")
+wait()
+"""
+HELD = """
+with interrupts.held():
+    say("ready")
+    end = time.monotonic() + 5
+    while interrupts.first is None and time.monotonic() < end:
+        time.sleep(0.01)
+    say("cleaned", interrupts.first)
+interrupts.check()
+"""
+NESTED = """
+with interrupts.held():
+    with interrupts.held():
+        pass
+    say("ready")
+    time.sleep(0.5)
+    say("cleaned")
+say("not yet")
+interrupts.check()
+"""
+ONCE = """
+say("ready")
+time.sleep(0.3)
+"""
+
+
+class Program:
+    """The program while it runs, line by line."""
+
+    def __init__(self, body: str, environ: dict[str, str], pass_fds: tuple[int, ...], ignored: tuple[int, ...]) -> None:
+        text = PROGRAM.format(root=str(ROOT), body="\n".join(f"            {line}" for line in body.splitlines()))
+
+        def ignore() -> None:
+            for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(signum, signal.SIG_IGN if signum in ignored else signal.SIG_DFL)
+
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", text],
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            env={"PATH": os.defpath, **environ},
+            pass_fds=pass_fds,
+            preexec_fn=ignore,  # noqa: PLW1509 - no threads here, and no other way to start with signals ignored
+            start_new_session=True,
+        )
+
+    def line(self) -> str:
+        assert self.process.stdout is not None
+        assert select.select([self.process.stdout], [], [], 10)[0], "nothing was said for 10 s"
+        return self.process.stdout.readline().decode().rstrip("\n")
+
+    def end(self) -> tuple[int, list[str]]:
+        said = self.process.communicate(timeout=10)[0].decode().splitlines()
+        return self.process.returncode, said
+
+
+class Start:
+    """Starts programs and leaves none behind."""
+
+    def __init__(self) -> None:
+        self.programs: list[Program] = []
+
+    def __call__(
+        self,
+        body: str,
+        environ: dict[str, str] | None = None,
+        pass_fds: tuple[int, ...] = (),
+        ignored: tuple[int, ...] = (),
+    ) -> Program:
+        program = Program(body, environ or {}, pass_fds, ignored)
+        self.programs.append(program)
+        assert program.line() == "ready"
+        return program
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    starting = Start()
+    yield starting
+    for program in starting.programs:
+        program.process.kill()
+        program.process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=str
+)
+def test_a_signal_interrupts_once_and_the_second_only_hurries(signum: signal.Signals, code: int, start: Start) -> None:
+    program = start(WAIT)
+    program.process.send_signal(signum)
+    assert program.line() == f"interrupted {code} interrupted by {signum.name}"
+    assert program.line() == "cleaning"
+    program.process.send_signal(signal.SIGINT)
+    assert program.line() == "hurry"
+    assert program.end() == (code, [])
+
+
+def test_a_signal_that_arrives_while_held_waits_until_it_is_asked_for(start: Start) -> None:
+    program = start(HELD)
+    program.process.send_signal(signal.SIGTERM)
+    assert program.line() == "cleaned 15"
+    assert program.line() == "interrupted 143 interrupted by SIGTERM"
+    program.process.send_signal(signal.SIGTERM)
+    assert program.end()[0] == 143
+
+
+def test_an_inner_hold_does_not_end_the_outer_one(start: Start) -> None:
+    program = start(NESTED)
+    program.process.send_signal(signal.SIGTERM)
+    assert [program.line() for _ in range(3)] == ["cleaned", "not yet", "interrupted 143 interrupted by SIGTERM"]
+
+
+def test_many_signals_at_once_are_one_interrupt(start: Start) -> None:
+    program = start(WAIT)
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        program.process.send_signal(signum)
+    code, said = program.end()
+    assert code in (130, 143, 129)
+    assert len([line for line in said if line.startswith("interrupted")]) == 1
+    assert said[-1] == "hurry"
+
+
+def test_a_hangup_that_was_ignored_at_start_stays_ignored(start: Start) -> None:
+    program = start(ONCE, ignored=(signal.SIGHUP,))
+    program.process.send_signal(signal.SIGHUP)
+    assert program.end() == (0, ["went on"])
+
+
+def test_an_interrupt_that_was_ignored_at_start_is_caught(start: Start) -> None:
+    program = start(WAIT, ignored=(signal.SIGINT,))
+    program.process.send_signal(signal.SIGINT)
+    assert program.line() == "interrupted 130 interrupted by SIGINT"
+
+
+def test_the_handlers_are_given_back() -> None:
+    text = (
+        f"import sys, signal; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from infra import signals\n"
+        "caught = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)\n"
+        "before = [signal.getsignal(one) for one in caught]\n"
+        "with signals.caught():\n"
+        "    assert all(signal.getsignal(one) not in before for one in caught)\n"
+        "assert [signal.getsignal(one) for one in caught] == before\n"
+    )
+    subprocess.run([sys.executable, "-c", text], check=True, timeout=20)
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    ends = os.pipe()
+    yield ends
+    for end in ends:
+        try:
+            os.close(end)
+        except OSError:
+            continue
+
+
+def test_the_end_of_the_parents_pipe_interrupts_and_says_why(start: Start, pipe: tuple[int, int]) -> None:
+    read, write = pipe
+    environ = {"INFRA_PARENT_PIPE": f"{read}:{os.fstat(read).st_ino}"}
+    program = start(WAIT, environ, pass_fds=(read,))
+    time.sleep(0.3)
+    assert program.process.poll() is None
+    os.close(write)
+    assert program.line() == "interrupted 143 the nox that started this run is gone"
+
+
+@pytest.mark.parametrize("said", ["", "x", "99999:1", "{read}", "{read}:1", ":"])
+def test_what_is_not_the_parents_pipe_is_left_alone(said: str, start: Start, pipe: tuple[int, int]) -> None:
+    read, write = pipe
+    program = start(ONCE, {"INFRA_PARENT_PIPE": said.format(read=read)}, pass_fds=(read,))
+    os.close(write)
+    assert program.end() == (0, ["went on"])
