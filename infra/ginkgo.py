@@ -51,9 +51,9 @@ def read(report: Path, allowed_skips: Sequence[str]) -> SuiteResult:
 
 
 def special_failures(report: Path) -> tuple[str, ...]:
-    """Return the reasons that concern a whole suite, such as a failure to compile."""
+    """Return the reasons that concern a whole suite, such as a failure to compile; no consequences of another's."""
     reasons = (reason for suite in _suites(report) for reason in suite.get("SpecialSuiteFailureReasons") or ())
-    return tuple(dict.fromkeys(reasons))
+    return tuple(reason for reason in dict.fromkeys(reasons) if "prior suites failed" not in reason)
 
 
 def _suites(report: Path) -> list[dict[str, Any]]:

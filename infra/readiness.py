@@ -45,12 +45,11 @@ class Gate:
             state = self.engine.state(self.step.container)
             if state is None:
                 raise gone(self.step)
-            reason = probes.check(self.step.ready, self.ports, state)
-            if reason is None:
-                return
-            if state.dead:
+            if state.dead and (self.step.kind != "job" or state.exit_code != 0):
                 raise died(self.engine, self.step, state, mask)
-            raise _NotYet(reason)
+            reason = probes.check(self.step.ready, self.ports, state)
+            if reason is not None:
+                raise _NotYet(reason)
 
         def give_up(call: RetryCallState) -> None:
             reason = str(call.outcome.exception()) if call.outcome else "no answer"

@@ -23,6 +23,7 @@ from infra.signals import Interrupts
 _LOOK_EVERY_S = 0.25
 _GRACE_S = 10.0
 _LINES = 25
+_REASONS = {"compile": "suite-does-not-compile", "timeout": "suite-hung", "interrupted": "suite-killed"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,14 +165,28 @@ def _no_report(code: int, tail: tuple[str, ...]) -> SuiteFailed:
     )
 
 
+def _broken(suite: SuiteRun, reasons: tuple[str, ...], tail: tuple[str, ...]) -> SuiteFailed:
+    """Return the error for what concerns a whole suite, by Ginkgo's own words."""
+    reference, remedy = "suite-broken", "look at the end of logs/suite.log"
+    for sign, known in _REASONS.items():
+        if any(sign in reason.lower() for reason in reasons):
+            reference = known
+            break
+    if reference == "suite-does-not-compile":
+        remedy = f"cd {suite.cwd} && go vet {' '.join(suite.spec.packages)}"
+    return SuiteFailed("; ".join(reasons), reference=reference, remedy=remedy, evidence=tail[-_LINES:])
+
+
 def judge(suite: SuiteRun, report: Path, result: SuiteResult, code: int, tail: tuple[str, ...]) -> SuiteFailed | None:
     """Return why a suite did not pass, the cause before its consequences; None when it did."""
     if broken := ginkgo.special_failures(report):
-        compiled = any("compile" in reason.lower() for reason in broken)
+        return _broken(suite, broken, tail)
+    if not result.cases and code != 0:
+        # A suite that was killed leaves a report without anything in it (Ginkgo 2.28).
         return SuiteFailed(
-            "; ".join(broken),
-            reference="suite-does-not-compile" if compiled else "suite-broken",
-            remedy=f"cd {suite.cwd} && go vet {' '.join(suite.spec.packages)}",
+            f"the suite ended with exit code {code} before it could report a test: it crashed or was killed",
+            reference="suite-killed",
+            remedy="look at the end of logs/suite.log",
             evidence=tail[-_LINES:],
         )
     failures = [case for case in result.cases if case.state == "failed"]

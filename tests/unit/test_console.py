@@ -102,16 +102,17 @@ def test_a_run_without_steps_still_has_its_result(tmp_path: Path) -> None:
 PROGRAM = """
 import sys
 sys.path.insert(0, {root!r})
-from infra.tasks.common import reporter
+from rich.console import Console
+from infra.reporters.console import ConsoleReporter
 from infra.report import StepResult
-one = reporter(verbose=False)
+one = ConsoleReporter(Console(highlight=False), verbose=False)
 one.step_finished(StepResult(name="redis", status="failed", start_s=0, duration_s=1))
 one.suite_line("\\x1b[31mred\\x1b[0m [x]")
 """
 
 
 @pytest.mark.parametrize(("name", "value", "coloured"), [("NO_COLOR", "1", False), ("FORCE_COLOR", "1", True)])
-def test_the_real_console_honours_no_color(name: str, value: str, coloured: bool) -> None:
+def test_a_process_honours_no_color(name: str, value: str, coloured: bool) -> None:
     environ = {"PATH": os.defpath, "TERM": "xterm-256color", "FORCE_COLOR": "1", name: value}
     argv = [sys.executable, "-c", PROGRAM.format(root=str(ROOT))]
     done = subprocess.run(argv, env=environ, capture_output=True, text=True, check=True)

@@ -169,7 +169,7 @@ def test_a_suite_that_does_not_compile_is_said_before_anything_else(tmp_path: Pa
     assert error.reference == "suite-does-not-compile"
     assert "undefined: y" in error.message
     assert error.remedy == f"cd {tmp_path} && go vet ./x"
-    other = judged(tmp_path, spec("a"), special=("Suite did not run because of a timeout",))[1]
+    other = judged(tmp_path, spec("a"), special=("Suite configuration is invalid",))[1]
     assert other is not None
     assert other.reference == "suite-broken"
 
@@ -198,6 +198,51 @@ def test_the_command_line_has_ours_then_the_catalogues_then_the_persons() -> Non
 
 
 # What Ginkgo itself has written: recorded, see the README beside the reports.
+
+
+# Report: exit code, then tests, passed, failed and skipped, then why it did not pass.
+WROTE = {
+    "failing": (1, (2, 1, 1, 0), "tests-failed"),
+    "skipping": (0, (2, 0, 0, 2), "unexpected-skip"),
+    "pending": (0, (2, 1, 0, 1), None),
+    "slow": (0, (20, 20, 0, 0), None),
+    "focus-one": (0, (2, 1, 0, 1), None),
+    "focus-nothing": (0, (2, 0, 0, 2), "no-test-ran"),
+    "beforesuite": (1, (0, 0, 0, 0), "suite-setup-failed"),
+    "beforesuite-serial": (1, (0, 0, 0, 0), "suite-setup-failed"),
+    "broken": (1, (0, 0, 0, 0), "suite-does-not-compile"),
+    "broken-and-pending": (1, (2, 1, 0, 1), "suite-does-not-compile"),
+    "two-suites": (1, (2, 1, 1, 0), "tests-failed"),
+    "crash": (1, (0, 0, 0, 0), "suite-killed"),
+    "hanging-timeout": (1, (1, 0, 1, 0), "suite-hung"),
+    "hanging-sigterm": (1, (1, 0, 1, 0), "suite-killed"),
+    "hanging-sigint": (1, (1, 0, 1, 0), "suite-killed"),
+}
+
+
+def test_all_recorded_reports_are_known() -> None:
+    assert sorted(path.stem for path in RECORDED.glob("*.json")) == sorted(WROTE)
+
+
+@pytest.mark.parametrize("name", WROTE)
+def test_a_recorded_report_is_judged_for_what_happened(name: str, tmp_path: Path) -> None:
+    code, counts, reference = WROTE[name]
+    path = RECORDED / f"{name}.json"
+    result = ginkgo.read(path, ())
+    assert (result.tests, result.passed, result.failed, result.skipped) == counts
+    error = suites.judge(run_in(tmp_path), path, result, code, ("the last line",))
+    assert (error.reference if error else None) == reference
+    if error is not None:
+        assert error.exit_code == 1
+        assert error.message
+        assert error.remedy
+
+
+def test_a_recorded_set_up_failure_says_why_and_where_once() -> None:
+    result = ginkgo.read(RECORDED / "beforesuite.json", ())
+    assert [(case.name, case.setup) for case in result.cases] == [("[set-up] BeforeSuite", True)]
+    assert result.cases[0].message.startswith("DATA_STORAGE_URL is not set")
+    assert "suite_test.go:" in result.cases[0].location
 
 
 @pytest.mark.parametrize("path", sorted(RECORDED.glob("*.json")), ids=lambda path: path.stem)

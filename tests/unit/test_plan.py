@@ -11,6 +11,7 @@ from given import CATALOG, ROOT, WORKSPACE, catalog_copy, edited, plan_of, setti
 
 from infra import plan
 from infra.catalog.loading import load
+from infra.errors import Invalid
 from infra.model import PostgresProbe
 from infra.settings import ImagesMode
 
@@ -182,7 +183,7 @@ def test_a_tier_may_not_ask_for_what_its_own_stack_does_not_have(tmp_path: Path)
         'suite = { runner = "ginkgo", packages = ["."] }\n[tiers.integration]'
     )
     path = folder / "services" / "notification.toml"
-    with edited(path, "[tiers.integration]", spec), pytest.raises(plan.Invalid) as raised:
+    with edited(path, "[tiers.integration]", spec), pytest.raises(Invalid) as raised:
         load(folder)
     assert 'tiers.unit.env.A: unknown placeholder "{redis.redis}"' in raised.value.message
 
