@@ -179,6 +179,14 @@ class Images:
             shown = ", ".join(left_out[:3]) + (" ..." if len(left_out) > 3 else "")
             self._recorder.note(f"{short_name(name)}: not in the build, because git does not track it: {shown}")
         files = content.context_files(folder)
+        if not files:
+            with self._step(name):
+                raise NoImage(
+                    f"the build context {folder} has no files that git tracks",
+                    reference="build-context-empty",
+                    remedy=f"git -C {folder} add .",
+                    blame="user",
+                )
         containerfile = self._settings.workspace / spec.containerfile
         return self._from_containerfile(
             name, folder, files, containerfile, spec.images, args=spec.args, target=spec.target

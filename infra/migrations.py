@@ -40,6 +40,11 @@ def up_part(sql: str) -> str:
     return "".join(kept)
 
 
+def _goes_down_only(sql: str) -> bool:
+    kinds = {marker[1].lower() for line in sql.splitlines() if (marker := _MARKER.match(line))}
+    return kinds == {"down"}
+
+
 def read(folder: Path, key: str) -> tuple[Migration, ...]:
     """Read a migration folder in the order of application. Raises `Invalid`; `key` says which word named it."""
     if not folder.is_dir():
@@ -58,13 +63,20 @@ def read(folder: Path, key: str) -> tuple[Migration, ...]:
                 remedy=f"rename or remove {path}",
             )
         version = int(match[1] or match[2])
+        text = _text(path)
+        if _goes_down_only(text):
+            raise Invalid(
+                f"{path}: it has a goose Down marker and no Up marker, so nothing of it would be applied",
+                reference="migration-markers",
+                remedy=f"put `-- +goose Up` above what is to be applied in {path}",
+            )
         if version in found:
             raise Invalid(
                 f"{folder}: two migrations have number {version}: {found[version].name} and {path.name}",
                 reference="duplicate-migration",
                 remedy=f"renumber one of {found[version].name}, {path.name}",
             )
-        found[version] = Migration(version=version, name=path.name, sql=up_part(_text(path)))
+        found[version] = Migration(version=version, name=path.name, sql=up_part(text))
     if not found:
         raise Invalid(
             f"{key}: no .sql files in {folder}",

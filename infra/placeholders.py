@@ -48,6 +48,11 @@ def render(template: str, values: Mapping[str, str]) -> str:
     return _TOKEN.sub(replace, template)
 
 
+def one_line(text: str, width: int = 200) -> str:
+    """Return a message of several lines as one, cut to `width` characters."""
+    return shorten(" ".join(text.split()), width)
+
+
 def shorten(text: str, width: int = 60) -> str:
     """Return the first line, cut to `width` characters."""
     first = text.splitlines()[0] if text else ""

@@ -52,6 +52,8 @@ def _serve(task: dict[str, Any]) -> None:
             sys.stdout.write("ready\n")
             sys.stdout.flush()
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        from infra import sweep  # noqa: F401, PLC0415 - now there is time for it, when the owner has died there is not
+
         word = sys.stdin.buffer.read()
         if word.strip() != _DONE:
             _let_calls_end(service, task["url"].removeprefix("unix://"))
@@ -80,7 +82,6 @@ def _let_calls_end(service: int | None, socket: str) -> None:
 
 
 def _sweep(task: dict[str, Any]) -> None:
-    # Imported here: a reaper that is not needed costs no more than a pipe.
     from infra.engine.client import Engine  # noqa: PLC0415
     from infra.sweep import is_kept, sweep_run  # noqa: PLC0415
 

@@ -17,6 +17,7 @@ from infra import ginkgo
 from infra.commands import Command
 from infra.errors import SuiteFailed, Unavailable
 from infra.model import GinkgoSuite, Step
+from infra.placeholders import one_line
 from infra.report import SuiteResult
 from infra.signals import Interrupts
 
@@ -192,13 +193,10 @@ def judge(suite: SuiteRun, report: Path, result: SuiteResult, code: int, tail: t
     failures = [case for case in result.cases if case.state == "failed"]
     if failures:
         first = failures[0]
-        evidence = tuple(
-            f"{case.name}: {case.message.splitlines()[0] if case.message else ''} ({case.location})"
-            for case in failures
-        )
+        evidence = tuple(f"{case.name}: {one_line(case.message)} ({case.location})" for case in failures)
         setup = first.setup
         return SuiteFailed(
-            f"{first.name} failed: {first.message.splitlines()[0] if first.message else 'no message'}"
+            f"{first.name} failed: {one_line(first.message) or 'no message'}"
             if setup
             else f"{len(failures)} of {result.tests} tests failed, first: {first.name}",
             reference="suite-setup-failed" if setup else "tests-failed",

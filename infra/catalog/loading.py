@@ -6,6 +6,7 @@ either whole or an error.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from pydantic import ValidationError
 from infra.catalog.explaining import explain
 from infra.catalog.names import toml_problem
 from infra.errors import Invalid
-from infra.model import Component, Recipe, Service, TierSpec, Word
+from infra.model import NAME, Component, Recipe, Service, TierSpec, Word
 from infra.placeholders import nearest, problem
 
 W = TypeVar("W", bound=Word)
@@ -98,7 +99,14 @@ def _wrong(path: Path, key: str, what: str, reference: str = "catalogue") -> Inv
 
 
 def _read_all(folder: Path, model: type[W]) -> dict[str, W]:
-    return {path.stem: _read(path, model) for path in sorted(folder.glob("*.toml"))}
+    paths = sorted(folder.glob("*.toml"))
+    for path in paths:
+        if re.fullmatch(NAME, path.stem) is None:
+            what = (
+                f"the file's name is the {folder.name.rstrip('s')}'s: lower-case letters, digits and \"-\", at most 40"
+            )
+            raise _wrong(path, "", what)
+    return {path.stem: _read(path, model) for path in paths}
 
 
 def _read(path: Path, model: type[W]) -> W:

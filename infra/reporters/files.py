@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from infra.placeholders import one_line
 from infra.report import Report, StepResult
 from infra.watch import Reporter
 
@@ -71,9 +72,7 @@ def junit(report: Report) -> str:
             case = ElementTree.SubElement(suite, "testcase", classname=name, name=_legal(case_.name))
             case.set("time", f"{case_.duration_s:.3f}")
             if case_.state == "failed":
-                failure = ElementTree.SubElement(
-                    case, "failure", message=_legal(case_.message.splitlines()[0] if case_.message else "")
-                )
+                failure = ElementTree.SubElement(case, "failure", message=_legal(one_line(case_.message)))
                 failure.text = _legal(f"{case_.message}\n{case_.location}")
             elif case_.state == "skipped":
                 ElementTree.SubElement(case, "skipped", message=_legal(case_.message))
@@ -133,6 +132,10 @@ def trace(report: Report) -> dict[str, Any]:
     return {"resourceSpans": [{"resource": {"attributes": attributes}, "scopeSpans": [scope]}]}
 
 
+def _cell(text: str) -> str:
+    return text.replace("|", "/")
+
+
 def diagnosis(report: Report) -> str:
     """Return what went wrong as a page: cause, what to do, evidence, where the logs are."""
     cause = report.cause
@@ -147,15 +150,13 @@ def diagnosis(report: Report) -> str:
         "",
         "## Evidence",
         "",
-        "```",
-        *(cause.evidence or ("none was found",)),
-        "```",
+        *(f"    {line}" for line in cause.evidence or ("none was found",)),
         "",
         "## Steps",
         "",
         "| step | status | seconds | note |",
         "|---|---|---|---|",
-        *(f"| {s.name} | {s.status} | {s.duration_s:.2f} | {s.note} |" for s in report.steps),
+        *(f"| {s.name} | {s.status} | {s.duration_s:.2f} | {s.note.replace('|', '/')} |" for s in report.steps),
         "",
         "Logs are in `logs/`, the engine's view of each container in `inspect/`.",
         "",

@@ -1,5 +1,6 @@
 """Every way to get a catalogue wrong: one message with the file, the key and what would be right; exit code 78."""
 
+import shutil
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -652,3 +653,13 @@ def test_a_file_that_ends_too_early_loads_or_is_invalid_with_its_name(folder: Pa
     assert len(said) > 300
     assert [message for message in said if str(folder) not in message or ".toml: " not in message] == []
     load(folder)
+
+
+@pytest.mark.parametrize("name", ["My Service", "Shop", "shop_1", "9shop", "a" * 41])
+def test_a_file_name_that_could_not_name_a_container_is_refused(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "catalog"
+    shutil.copytree(CATALOG, folder)
+    (folder / "services" / "notification.toml").rename(folder / "services" / f"{name}.toml")
+    with pytest.raises(Invalid) as raised:
+        load(folder)
+    assert f"{name}.toml: a file names what it declares" in raised.value.message

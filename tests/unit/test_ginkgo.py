@@ -101,7 +101,7 @@ def test_every_way_to_fail_is_a_failure(state: str, tmp_path: Path) -> None:
     assert error is not None
     assert error.reference == "tests-failed"
     assert error.message == "1 of 2 tests failed, first: delivery b"
-    assert error.evidence == ("delivery b: why (/w/suite_test.go:42)",)
+    assert error.evidence == ("delivery b: why more (/w/suite_test.go:42)",)
     assert (error.blame, error.exit_code) == ("test", 1)
 
 
@@ -121,7 +121,7 @@ def test_a_failed_set_up_is_the_cause_and_comes_first_and_once_and_is_no_test(tm
     result, error = judged(tmp_path, spec("a", "skipped"), spec("b", "skipped"), broken, broken, broken, broken)
     assert error is not None
     assert error.reference == "suite-setup-failed"
-    assert error.message == "[set-up] BeforeSuite failed: dial tcp: connection refused"
+    assert error.message == "[set-up] BeforeSuite failed: dial tcp: connection refused stack"
     assert error.remedy == "/w/suite_test.go:42"
     assert len(error.evidence) == 1
     assert (result.tests, result.failed, result.skipped) == (2, 0, 2)

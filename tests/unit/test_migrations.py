@@ -128,3 +128,9 @@ def test_the_workspaces_own_migrations() -> None:
         assert f"VALUES ({migration.version})" in migration.sql
         assert "DELETE FROM schema_version" not in migration.sql
         assert migration.sql.count("\n") == whole.count("\n"), "line numbers in psql's errors are the file's"
+
+
+def test_a_file_that_only_goes_down_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "1_a.sql").write_text("CREATE TABLE a ();\n-- +goose Down\nDROP TABLE a;\n")
+    with pytest.raises(Invalid, match=r"1_a\.sql: it has a goose Down marker and no Up marker"):
+        read(tmp_path, "migrations.folder")

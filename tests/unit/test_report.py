@@ -165,7 +165,7 @@ def test_junit_of_tests_that_failed_has_each_with_its_message_and_the_step_only_
     assert broken(root) == ["b", "[set-up] BeforeSuite"]
     failure = root.find(".//failure")
     assert failure is not None
-    assert failure.get("message") == "Expected"
+    assert failure.get("message") == "Expected 1"
     assert failure.text == "Expected\n  1\n/w/x_test.go:7"
 
 
@@ -247,7 +247,7 @@ def test_the_diagnosis_says_what_why_and_what_to_do() -> None:
     assert text.startswith("# not-ready: postgres: the container exited with code 1: FATAL")
     assert "- blame: infrastructure\n" in text
     assert "- to do: look at logs/postgres.log\n" in text
-    assert "```\nLOG: starting\nFATAL: out of [red]disk[/red]\n```" in text
+    assert "    LOG: starting\n    FATAL: out of [red]disk[/red]\n" in text
     assert "| postgres | failed | 2.25 |" in text
 
 
