@@ -103,7 +103,7 @@ def _read_all(folder: Path, model: type[W]) -> dict[str, W]:
     for path in paths:
         if re.fullmatch(NAME, path.stem) is None:
             what = (
-                f"the file's name is the {folder.name.rstrip('s')}'s: lower-case letters, digits and \"-\", at most 40"
+            what = 'its name is no name: a letter, then letters, digits and "-", all lower-case, at most 40'
             )
             raise _wrong(path, "", what)
     return {path.stem: _read(path, model) for path in paths}

@@ -662,4 +662,4 @@ def test_a_file_name_that_could_not_name_a_container_is_refused(name: str, tmp_p
     (folder / "services" / "notification.toml").rename(folder / "services" / f"{name}.toml")
     with pytest.raises(Invalid) as raised:
         load(folder)
-    assert f"{name}.toml: the file's name is a name" in raised.value.message
+    assert f"{name}.toml: its name is no name" in raised.value.message
