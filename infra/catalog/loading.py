@@ -102,9 +102,7 @@ def _read_all(folder: Path, model: type[W]) -> dict[str, W]:
     paths = sorted(folder.glob("*.toml"))
     for path in paths:
         if re.fullmatch(NAME, path.stem) is None:
-            what = (
             what = 'its name is no name: a letter, then letters, digits and "-", all lower-case, at most 40'
-            )
             raise _wrong(path, "", what)
     return {path.stem: _read(path, model) for path in paths}
 
