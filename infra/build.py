@@ -110,7 +110,9 @@ def _label_version(
     podman = list(lease.connection.podman)
     name = f"{lease.service}-version-{Path(request.name).name}-{lease.run}"
     marks = [word for key, value in lease.labels("version").items() for word in ("--label", f"{key}={value}")]
-    run = ["run", "--rm", "--network", "none", "--name", name, *marks, source, *request.version]
+    # A volume that the image declares has no name of ours: killed half way, nobody would know whose it was.
+    run = ["run", "--rm", "--network", "none", "--image-volume", "ignore", "--name", name, *marks]
+    run += [source, *request.version]
     _run([*podman, *run], ref, lease, work, log, said.append)
     version = next((line for line in reversed(said) if line.strip()), "unknown")
     file = work / "version.Containerfile"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -16,12 +17,14 @@ from types import TracebackType
 
 _TAIL = 400
 _DRAIN_S = 2.0
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Command:
     """One command while it runs; a context manager that leaves no process of its group behind.
 
-    Output goes, masked, to `log` and, line by line, to `on_line` (from another thread). `tail` holds the last lines.
+    Output goes, masked, to `log` and, line by line, to `on_line` (from another thread). `tail` holds the last
+    lines, without colours.
     Raises FileNotFoundError or PermissionError on enter, as subprocess does.
     """
 
@@ -104,5 +107,5 @@ class Command:
                 log.write(text.encode("utf-8", "replace"))
                 log.flush()
                 line = text.rstrip("\n")
-                self.tail.append(line)
+                self.tail.append(_COLOUR.sub("", line))
                 self._on_line(line)

@@ -23,6 +23,7 @@ from infra.signals import Interrupts
 
 _LOOK_EVERY_S = 0.25
 _GRACE_S = 10.0
+_DUMP_S = 1.5
 _LINES = 25
 _REASONS = {"compile": "suite-does-not-compile", "timeout": "suite-hung", "interrupted": "suite-killed"}
 
@@ -131,14 +132,21 @@ def _watched(suite: SuiteRun, argv: tuple[str, ...]) -> tuple[int, tuple[str, ..
 
 
 def _hung(suite: SuiteRun, running: Command) -> SuiteFailed:
-    """Ask for stack dumps (SIGQUIT makes Go print all goroutines) before the end."""
+    """Ask where it hangs: Ginkgo (SIGUSR1) for its running specs, then Go (SIGQUIT) for all goroutines.
+
+    While a spec runs in parallel, Ginkgo catches what its process prints, so Go's own dump alone may be lost.
+    """
+    running.tail.clear()
+    running.signal(signal.SIGUSR1)
+    running.wait(_DUMP_S)
+    told = tuple(running.tail)[:_LINES]
     running.signal(signal.SIGQUIT)
-    running.wait(3.0)
+    running.wait(2 * _DUMP_S)
     return SuiteFailed(
         f"the suite did not end within {suite.spec.timeout:g} s",
         reference="suite-hung",
-        remedy="the stack dumps of its processes are at the end of logs/suite.log",
-        evidence=tuple(running.tail)[-_LINES:],
+        remedy="the stacks of what hung are at the end of logs/suite.log",
+        evidence=told or tuple(running.tail)[-_LINES:],
     )
 
 

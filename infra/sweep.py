@@ -159,9 +159,8 @@ def _find(engine: Engine, run: str) -> tuple[Leftover, ...]:
         found.append(Leftover(kind="working container", name=working, remove=_container(working)))
     for volume in engine.volumes(mine):
         found.append(Leftover(kind="volume", name=volume.name, remove=_volume(volume.name)))
-    for ref in run_tags(engine):
-        if ref.rpartition("-")[2] == run:
-            found.append(Leftover(kind="image tag", name=ref, remove=_tag(ref)))
+    for ref in run_tags(engine, run):
+        found.append(Leftover(kind="image tag", name=ref, remove=_tag(ref)))
     for network in engine.networks(mine):
         found.append(Leftover(kind="network", name=network.name, remove=_network(network.name)))
     return tuple(found)
@@ -198,11 +197,13 @@ def _remove(engine: Engine, found: Iterable[Leftover]) -> None:
         quietly(one, engine)
 
 
-def run_tags(engine: Engine) -> tuple[str, ...]:
-    """Return the tags that runs have put onto images of ours: `localhost/<image>:<consumer>-<8 hex>`."""
-    pattern = re.compile(r"localhost/.+:[a-z][a-z0-9-]*-[0-9a-f]{8}")
-    images = engine.images({labels.IMAGE: ""})
-    return tuple(tag for image in images for tag in image.tags if pattern.fullmatch(tag))
+def run_tags(engine: Engine, run: str = "[0-9a-f]" * 8) -> tuple[str, ...]:
+    """Return the tags that a run, or any, has put onto images of ours: `localhost/<image>:<consumer>-<8 hex>`."""
+    pattern = re.compile(rf"localhost/.+:[a-z][a-z0-9-]*-{run}")
+    images = engine.images(reference=f"*:*-{run}")
+    return tuple(
+        tag for image in images if labels.IMAGE in image.labels for tag in image.tags if pattern.fullmatch(tag)
+    )
 
 
 def _drop_tags_without_a_run(engine: Engine) -> list[str]:

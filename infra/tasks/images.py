@@ -19,12 +19,19 @@ from infra.tasks import common
 _DAY = 24 * 3600.0
 
 
-@task(help={"service": "a service of the catalogue", "tier": "its tier", "verbose": "stream the output of builds"})
-def build(_: Context, service: str = "", tier: str = "integration", verbose: bool = False) -> None:
+@task(
+    help={
+        "service": "a service of the catalogue",
+        "tier": "its tier",
+        "run": "the run's name, 8 hex digits",
+        "verbose": "stream the output of builds",
+    }
+)
+def build(_: Context, service: str = "", tier: str = "integration", run: str = "", verbose: bool = False) -> None:
     """Have all images of a service's stack, without starting anything."""
     with common.told():
         settings = common.read_settings()
-        request = common.request(service or None, tier, verbose=verbose)
+        request = common.request(service or None, tier, run=run, verbose=verbose)
         report = execute(settings, request, common.reporter(verbose=verbose), "images")
     common.leave(report.exit_code)
 

@@ -131,8 +131,9 @@ class Going:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.said.append(line.rstrip("\n"))
+        with self.process.stdout as out:
+            for line in out:
+                self.said.append(line.rstrip("\n"))
 
     @property
     def text(self) -> str:
@@ -337,3 +338,19 @@ def run_in(text: str) -> str:
     found = re.search(r"\brun ([0-9a-f]{8})\b", text)
     assert found, f"no run is named in {text}"
     return found[1]
+
+
+def without(path: str, tool: str, folder: Path) -> str:
+    """A PATH on which all is found but one tool: folders that have it are replaced by links to the rest."""
+    kept = []
+    for number, entry in enumerate(path.split(":")):
+        if not (Path(entry) / tool).exists():
+            kept.append(entry)
+            continue
+        copy = folder / f"path{number}"
+        copy.mkdir()
+        for one in Path(entry).iterdir():
+            if one.name != tool:
+                (copy / one.name).symlink_to(one)
+        kept.append(str(copy))
+    return ":".join(kept)

@@ -312,6 +312,7 @@ def test_ginkgos_own_words_for_no_suite_are_known(tmp_path: Path) -> None:
 
 def test_a_suite_that_hangs_is_ended_with_its_stacks(tmp_path: Path) -> None:
     script = (
+        "signal.signal(signal.SIGUSR1, signal.SIG_IGN)\n"  # like every Go program
         "signal.signal(signal.SIGQUIT, lambda *_: print('goroutine 1 [select]', flush=True))\n"
         "time.sleep(0.1)\nsignal.pause()\nsys.exit(2)"
     )
