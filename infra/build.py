@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,7 @@ class BuildRequest:
 
 def make(request: BuildRequest, ref: str, *, lease: Lease, log: Path, on_line: Callable[[str], None]) -> None:
     """Make the image and name it `ref`. Raises `NoImage` with the failing step and its output."""
+    lease.builds.append(time.time())
     folder = private_folder(lease.run)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=folder, prefix="build-", ignore_cleanup_errors=True) as scratch:

@@ -16,15 +16,21 @@ import shutil
 import time
 from collections.abc import Callable, Set
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from infra import processes
 from infra.engine.client import Engine
 from infra.errors import InfraError
+from infra.labels import IMAGE
 from infra.lease_names import cgroup, private_folder
 
 _KILL_S = 2.0
+# A commit that goes on writes its manifest some milliseconds after its image.
+_COMMIT_S = 0.5
+_STATE = "buildah.json"
+_STORES: dict[str, str] = {}
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -70,29 +76,99 @@ def remove_dead(engine: Engine, alive: Callable[[], Set[str]]) -> list[str]:
     for container, run in working:
         if run not in living:
             kill(run)
+            remove_half_done(engine, run, None)
             with contextlib.suppress(InfraError):
                 engine.remove(container)
                 removed.append(run)
     return removed
 
 
+def remove_half_done(engine: Engine, run: str, built_since: float | None) -> None:
+    """Remove what carries no mark of a run because its build was ended while it wrote it.
+
+    A working container without buildah.json is the run's when it was made after `built_since`, when the run's builds
+    began. An image without a manifest is when it stands on what a working container of the run stands on, or has our
+    labels: with such a one in the store every list of images fails, whoever asks (Podman 4.3; newer ones write it
+    whole). What a build that goes on is just writing is whole a moment later, so each is looked at twice.
+    """
+    external = [row.id for row in engine.containers(external=True) if row.external]
+    if not external and built_since is None:
+        return
+    if found := _half_done(engine, run, external, built_since):
+        time.sleep(_COMMIT_S)
+        again = _half_done(engine, run, external, built_since)
+        for kind, name in (one for one in found if one in again):
+            with contextlib.suppress(InfraError):
+                engine.remove(name) if kind == "container" else engine.remove_image(name, force=True)
+
+
+def _half_done(engine: Engine, run: str, external: list[str], since: float | None) -> list[tuple[str, str]]:
+    """Return (kind, id): images first, for nothing can be listed with them, and they are known by the containers."""
+    owners = {name: _owner_of(engine, name) for name in external}
+    unnamed = {name for name, owner in owners.items() if owner is None and _is_new(engine, name, since)}
+    working = unnamed | {name for name, owner in owners.items() if owner == run}
+    parents = {str(layer["id"]): layer.get("parent") for layer in _stored(engine, "layers", "layers.json")}
+    containers = _stored(engine, "containers", "containers.json", "volatile-containers.json")
+    bases = {parents.get(str(one["layer"])) for one in containers if one["id"] in working} - {None}
+    found = []
+    for image in _stored(engine, "images", "images.json"):
+        below = {str(image.get("layer")), parents.get(str(image.get("layer")))}
+        torn = "manifest" not in (image.get("big-data-names") or ())
+        if torn and (bases & below or _is_labelled(engine, image)):
+            found.append(("image", str(image["id"])))
+    return [*found, *(("container", name) for name in sorted(unnamed))]
+
+
+def _is_new(engine: Engine, container: str, since: float | None) -> bool:
+    """Whether a container has nothing of buildah's yet, and was made after `since`."""
+    folder = _store(engine, "containers") / container / "userdata"
+    try:
+        return since is not None and folder.stat().st_mtime >= since and not (folder / _STATE).exists()
+    except OSError:
+        return False
+
+
+def _is_labelled(engine: Engine, image: dict[str, Any]) -> bool:
+    """Whether an image that the engine cannot read has our labels in its configuration."""
+    for file in (_store(engine, "images") / str(image["id"])).glob("=*"):
+        with contextlib.suppress(OSError):
+            if f'"{IMAGE}"' in file.read_text(encoding="utf-8", errors="replace"):
+                return True
+    return False
+
+
+def _stored(engine: Engine, kind: str, *names: str) -> list[dict[str, Any]]:
+    """Return what the store's files say of its layers, containers or images; nothing where they are not here."""
+    rows: list[dict[str, Any]] = []
+    for name in names:
+        with contextlib.suppress(OSError, ValueError):
+            rows += json.loads((_store(engine, kind) / name).read_text(encoding="utf-8")) or []
+    return rows
+
+
+def _store(engine: Engine, kind: str) -> Path:
+    if engine.url not in _STORES:
+        store = engine.info()["store"]  # it counts what is in it, which takes a while
+        _STORES[engine.url] = f"{store['graphRoot']}/{store['graphDriverName']}"
+    return Path(f"{_STORES[engine.url]}-{kind}")
+
+
 def _working(engine: Engine) -> list[tuple[str, str]]:
     """Return (container id, run) of all working containers that were made by builds of ours."""
-    external = [row for row in engine.containers(external=True) if row.external]
-    if not external:
-        return []
-    store = engine.info()["store"]
-    folder = Path(store["graphRoot"]) / f"{store['graphDriverName']}-containers"
-    found = []
-    for row in external:
-        try:
-            text = (folder / row.id / "userdata" / "buildah.json").read_text(encoding="utf-8")
-            options = json.loads(text).get("CommonBuildOpts") or {}
-        except (OSError, ValueError):
-            continue
-        if run := _run_of(options):
-            found.append((row.id, run))
-    return found
+    external = [row.id for row in engine.containers(external=True) if row.external]
+    owners = ((container, _owner_of(engine, container)) for container in external)
+    return [(container, run) for container, run in owners if run is not None]
+
+
+def _owner_of(engine: Engine, container: str) -> str | None:
+    """Return the run whose build made a working container, as buildah has written it down, or began to."""
+    folder = _store(engine, "containers") / container / "userdata"
+    for path in (folder / _STATE, *folder.glob(f".tmp-{_STATE}*")):
+        with contextlib.suppress(OSError, ValueError):
+            options = json.loads(path.read_text(encoding="utf-8")).get("CommonBuildOpts") or {}
+            if run := _run_of(options):
+                return run
+    return None
 
 
 def _run_of(options: dict[str, object]) -> str | None:

@@ -38,6 +38,8 @@ class Lease:
     connection: Connection
     engine: Engine
     unswept: threading.Event = field(default_factory=threading.Event)
+    # When builds began, in seconds since the epoch; empty where there were none.
+    builds: list[float] = field(default_factory=list)
 
     def labels(self, component: str | None = None) -> Labels:
         """Return the labels that everything of this run carries."""

@@ -36,6 +36,14 @@ class RunProcess:
     def __str__(self) -> str:
         return f"{self.role} process {self.process.pid}"
 
+    @property
+    def started(self) -> float:
+        """When it started, in seconds since the epoch, less what the kernel's clock may be off."""
+        try:
+            return self.process.create_time() - 1.0
+        except psutil.Error:
+            return time.time() - 1.0
+
 
 def environment(run: str, owner: Owner, role: str) -> dict[str, str]:
     """Return what makes a child process ours."""

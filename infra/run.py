@@ -177,7 +177,7 @@ class Run:
                 return
             self.ending.left = (f"run {made.run}: the engine does not answer; the next start sweeps it",)
             stack.drain(self.interrupts.hurry)
-            self.ending.left = sweep.sweep_run(engine, made.run)
+            self.ending.left = sweep.sweep_run(engine, made.run, min(stack.lease.builds, default=None))
             stack.lease.unswept.clear()
             with contextlib.suppress(InfraError):
                 prune.images(engine)

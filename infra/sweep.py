@@ -93,15 +93,20 @@ def is_kept(engine: Engine, run: str) -> bool:
     return any(volume.name == marker(run) for volume in engine.volumes({labels.RUN: run}))
 
 
-def sweep_run(engine: Engine, run: str) -> tuple[str, ...]:
-    """Remove everything that `run` owns and return what could not be removed, in words."""
+def sweep_run(engine: Engine, run: str, built_since: float | None = None) -> tuple[str, ...]:
+    """Remove everything that `run` owns and return what could not be removed, in words.
+
+    `built_since` says from when on (seconds since the epoch) builds of the run were going on that were ended already.
+    """
     left: tuple[str, ...] = ()
     for attempt in range(_ROUNDS):
         if attempt:
             time.sleep(_PAUSE_S)
         ours = processes.working(run)
+        built_since = min((one.started for one in ours if one.role == "build"), default=built_since)
         processes.kill(one.process for one in ours)
         buildah.kill(run)
+        buildah.remove_half_done(engine, run, built_since)
         try:
             found = _find(engine, run)
         except EngineRefused as error:

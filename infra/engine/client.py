@@ -238,9 +238,9 @@ class Engine(Transport):
         repo, _, tag = ref.rpartition(":")
         self._call("POST", f"/images/{ref}/untag", params={"repo": repo, "tag": tag}, gone_ok=True)
 
-    def remove_image(self, image: str) -> None:
-        """Remove an image that nothing uses."""
-        self._call("DELETE", f"/images/{image}", gone_ok=True)
+    def remove_image(self, image: str, *, force: bool = False) -> None:
+        """Remove an image that nothing uses; by force also one that cannot be read."""
+        self._call("DELETE", f"/images/{image}", params={"force": "true"} if force else {}, gone_ok=True)
 
     def pull(self, ref: str, on_line: Callable[[str], None]) -> None:
         """Pull an image, its progress line by line. Raises `EngineRefused` with the registry's words."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any
 
@@ -12,15 +13,17 @@ from podman.errors import APIError, PodmanError
 from infra.errors import InfraError, Unavailable
 
 _API = "4.3.0"
-_ASK_AGAIN = 4
-_PAUSE_S = 0.05
+_ASK_AGAIN_S = (0.05, 0.1, 0.2, 0.4, 0.8)
+_TORN = re.compile(r'image with ID "([0-9a-f]{64})" \(consider removing the image')
 
 
 class EngineRefused(InfraError):
     """The engine answered with an error; `status` is HTTP's, `message` the engine's own sentence."""
 
     def __init__(self, message: str, status: int) -> None:
-        super().__init__(message, reference="engine-error", remedy="podman info")
+        torn = _TORN.search(message)
+        remedy = f"podman rmi --force {torn[1]}" if torn else "podman info"
+        super().__init__(message, reference="engine-error", remedy=remedy)
         self.status = status
 
 
@@ -39,13 +42,13 @@ class Transport:
 
     def _json(self, method: str, path: str, **kwargs: Any) -> Any:
         """Call for an answer. A question that meets a create or a removal half way is refused (500): ask again."""
-        for _ in range(_ASK_AGAIN if method == "GET" else 0):
+        for pause in _ASK_AGAIN_S if method == "GET" else ():
             try:
                 return self._call(method, path, **kwargs).json()
             except EngineRefused as error:
                 if error.status < requests.codes.server_error:
                     raise
-            time.sleep(_PAUSE_S)
+            time.sleep(pause)
         return self._call(method, path, **kwargs).json()
 
     def _call(self, method: str, path: str, *, gone_ok: bool = False, **kwargs: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -53,7 +52,7 @@ def serving(folder: Path) -> Iterator[Registry]:
     def answers() -> bool:
         assert process.poll() is None, registry.log.read_text(encoding="utf-8")
         with contextlib.suppress(requests.ConnectionError):
-            return requests.get(f"http://127.0.0.1:{port}/v2/", timeout=2).status_code == requests.codes.ok
+            return requests.get(f"http://127.0.0.1:{port}/v2/", timeout=2).ok
         return False
 
     with registry.log.open("wb") as log:
@@ -127,35 +126,5 @@ def silent() -> Iterator[Silent]:
 
 
 def push(podman: Podman, source: str, registry: Registry, name: str) -> None:
-    """Push an image; zstd, because gzip takes four times as long."""
-    target = f"docker://127.0.0.1:{registry.port}/{name}"
-    podman("push", "--quiet", "--tls-verify=false", "--format", "oci", "--compression-format", "zstd", source, target)
-
-
-def official_redis(podman: Podman, recipe: str) -> str:
-    """Make an image that behaves as redis and has no label of ours, like one that others made; return its name."""
-    name = f"localhost/tests-official-redis:p{os.getpid()}"
-    made = podman("create", "--network", "none", recipe).out.strip()
-    try:
-        changes = (
-            "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            "WORKDIR /data",
-            "EXPOSE 6379",
-            'ENTRYPOINT ["docker-entrypoint.sh"]',
-            'CMD ["redis-server"]',
-        )
-        flags = [word for change in changes for word in ("--change", change)]
-        with subprocess.Popen(("podman", "export", made), env=podman.env, stdout=subprocess.PIPE) as export:
-            done = subprocess.run(
-                ("podman", "import", "--quiet", *flags, "-", name),
-                env=podman.env,
-                stdin=export.stdout,
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
-        assert (export.returncode, done.returncode) == (0, 0), done.stderr
-    finally:
-        podman("rm", "--force", made)
-    return name
+    """Push an image."""
+    podman("push", "--quiet", "--tls-verify=false", source, f"docker://127.0.0.1:{registry.port}/{name}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,11 +23,12 @@ import killing
 import pytest
 from killing import Ground, Seen, Victim, new_run, until_clean, wait
 
-from infra import labels, lease, sweep
+from infra import labels, lease, processes, sweep
 from infra.engine.client import Engine
 from infra.engine.types import ContainerSpec
 from infra.labels import Owner
 from infra.lease import Lease
+from infra.lease_names import private_folder
 
 AT_A_TIME = 3
 
@@ -611,7 +613,9 @@ def test_a_half_made_container_is_known_by_its_name(warm: Ground, held: Lease, e
     while not half_made():
         assert time.monotonic() < deadline
         engine.remove(name)
-        with subprocess.Popen([*held.connection.podman, "create", "--image-volume", "ignore", "--name", name, image], env=env) as create:
+        with subprocess.Popen(
+            [*held.connection.podman, "create", "--image-volume", "ignore", "--name", name, image], env=env
+        ) as create:
             time.sleep(after)  # somewhere in the middle of it
             create.kill()
         after = after + 0.01 if after < 0.4 else 0.03
@@ -619,6 +623,58 @@ def test_a_half_made_container_is_known_by_its_name(warm: Ground, held: Lease, e
     done = warm.invoke("infra.gc")
     assert done.returncode == 0, done.stdout + done.stderr
     assert killing.left(engine, run, Seen()) == []
+
+
+@contextlib.contextmanager
+def own_store(folder: Path) -> Iterator[tuple[list[str], dict[str, str], Engine]]:
+    """A store of its own, for what would break everybody's: the podman command, its environment, an engine."""
+    from infra.engine.discover import private_environment
+
+    folder.mkdir()
+    env = {**os.environ, **dict(private_environment(folder)[0])}
+    podman = ["podman", "--root", str(folder / "root"), "--runroot", str(folder / "run")]
+    url = f"unix://{folder}/podman.sock"
+    with subprocess.Popen([*podman, "system", "service", "--time=0", url], env=env) as service:
+        try:
+            wait("the service", (folder / "podman.sock").exists, 20)
+            yield podman, env, Engine(url)
+        finally:
+            service.terminate()
+            service.wait(20)
+            subprocess.run([*podman, "unmount", "--all"], env=env, capture_output=True, check=False, timeout=20)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_build_that_is_ended_anywhere_in_its_commits_leaves_nothing(tmp_path: Path) -> None:
+    """Podman 4.3 cannot list any image with one in its store whose commit was cut in half."""
+    run = new_run()
+    work, store = private_folder(run), Path(f"/tmp/ts-{run}")  # short: a socket's path
+    recipe = tmp_path / "Containerfile"
+    with own_store(store) as (podman, env, engine):
+        subprocess.run([*podman, "import", "-", "localhost/base"], input=b"\0" * 10240, env=env, check=True, timeout=60)
+        stranger = [*podman, "create", "--name", "stranger", "localhost/base", "true"]
+        subprocess.run(stranger, env=env, check=True, capture_output=True, timeout=60)
+        try:
+            work.mkdir()
+            (work / "file").touch()
+            argv = [*podman, "build", "--volume", f"{work}/file:/file:ro", "--file", str(recipe), str(tmp_path)]
+            for number in range(24):
+                steps = [f"ENV A{step}={new_run()}" for step in range(20)]
+                recipe.write_text("\n".join(["FROM localhost/base", *steps]))
+                marks = processes.environment(run, Owner.of(os.getpid()), "build")
+                with subprocess.Popen(
+                    argv, env=env | marks, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                ) as build:
+                    time.sleep(0.15 + 0.03 * number)  # somewhere in one of the commits
+                    assert sweep.sweep_run(engine, run) == ()
+                    assert build.wait(5) == -signal.SIGKILL
+                # Names that buildah itself gives to intermediate images for a moment may stay.
+                tags = {tag for image in engine.images() for tag in image.tags if "-tmp:" not in tag}
+                assert tags == {"localhost/base:latest"}
+                assert [row.name for row in engine.containers(external=True)] == ["stranger"]
+        finally:
+            engine.remove("stranger")
+            shutil.rmtree(work, ignore_errors=True)
 
 
 # -- what cannot be removed

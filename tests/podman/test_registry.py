@@ -1,233 +1,233 @@
-"""Registries that answer, that do not know an image, that are gone and that never say a word: all real ones."""
+"""Images from a registry: a real one of the tests' own, up, down, and silent. The host's storage is not touched."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import socket
+import subprocess
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from product import (
-    LABEL,
-    WORKSPACE,
-    Done,
-    Podman,
-    Project,
-    edit,
-    free_ports,
-    new_run,
-    redis_catalog,
-    run_in,
-    step,
-    step_names,
-    suite,
-)
-from registry import Registry, beside, official_redis, push, registries_conf, serving, silent, storage
+from product import CATALOG, LABEL, Done, Podman, Project, eventually, free_ports, new_run, step, step_names, suite
 
-OFFICIAL = "docker.io/library/redis:7-alpine"
-OTHER = "docker.io/library/valkey:8-alpine"
-SERVICES = {
-    "cache": suite("./test/runner/pending"),
-    "caches": 'stack = ["redis", "valkey"]\n[ports]\nredis = 28399\nvalkey = 28398\n' + suite("./test/runner/pending"),
-    "missing": 'stack = ["missing"]\n[ports]\nmissing = 28397\n' + suite("./test/runner/pending"),
-}
+REDIS = "docker.io/library/redis:7-alpine"
+PLAIN = ("--service", "plain")
+
+
+@dataclass
+class Registry:
+    """A registry that may be started and stopped; a registries.conf leads docker.io to it."""
+
+    folder: Path
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        config = self.folder / "config.yml"
+        config.write_text(
+            f"version: 0.1\nlog:\n  level: warn\nstorage:\n  filesystem:\n    rootdirectory: {self.folder}/data\n"
+            f"http:\n  addr: 127.0.0.1:{self.port}\n  secret: of-no-use\n",
+            encoding="utf-8",
+        )
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(("docker-registry", "serve", str(config)), stdout=log, stderr=log)
+        eventually("the registry answers", self.answers, 20)
+
+    def answers(self) -> bool:
+        with contextlib.suppress(OSError):
+            return bool(urllib.request.urlopen(f"http://127.0.0.1:{self.port}/v2/", timeout=5).status == 200)
+        return False
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(10)
+            self.process = None
+
+    @contextlib.contextmanager
+    def down(self) -> Iterator[None]:
+        """Nothing listens at its port while the block goes on."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
+
+    @contextlib.contextmanager
+    def silent(self) -> Iterator[None]:
+        """Connections to its port are taken and never answered while the block goes on."""
+        with self.down(), socket.create_server(("127.0.0.1", self.port)):
+            yield
 
 
 @dataclass(frozen=True)
-class Ended:
-    done: Done
-    report: dict[str, Any]
+class Place:
+    """A project whose engine has an empty storage of its own and finds docker.io at the tests' registry."""
 
-    @property
-    def cause(self) -> dict[str, Any]:
-        return dict(self.report["cause"] or {})
+    project: Project
+    podman: Podman
+    registry: Registry
 
-    @property
-    def end(self) -> tuple[int, str, str | None, str | None]:
-        return self.done.code, self.report["outcome"], self.cause.get("reference"), self.report["blame"]
+    def run(self, *words: str, **env: str) -> tuple[Done, dict[str, Any]]:
+        run = new_run()
+        done = self.project.invoke(*words, "--run", run, **env)
+        assert self.podman.left_of(run) == []
+        return done, self.project.report(run)
 
-    def note(self, name: str) -> str:
-        return str(step(self.report, name)["note"])
+    def forget(self) -> None:
+        """Have no image, whoever made it."""
+        for row in self.podman.rows("images"):
+            self.podman("rmi", "--force", row["Id"], check=False)
+        assert self.podman.rows("images") == []
 
 
 @pytest.fixture(scope="module")
-def shop(warm: Project, make_project: Callable[..., Project], tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Services of Redis alone, of two images of one registry, and of an image that no registry has."""
+def place(
+    warm: Project, podman: Podman, make_project: Callable[..., Project], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Place]:
+    if "CONTAINER_HOST" in os.environ or Path("/run/podman/podman.sock").exists():
+        pytest.skip("the engine of this host is not started by the tests, so it has no storage of theirs")
     folder = tmp_path_factory.mktemp("registry")
-    catalog = redis_catalog(folder / "catalog", SERVICES, free_ports(1)[0])
-    for name, image in (("valkey", OTHER), ("missing", "docker.io/library/redis:no-such-tag")):
-        shutil.copy(catalog / "components" / "redis.toml", catalog / "components" / f"{name}.toml")
-        edit(catalog / "components" / f"{name}.toml", OFFICIAL, image)
-    workspace = folder / "workspace"
-    workspace.mkdir()
-    for name in ("go.mod", "go.sum"):
-        shutil.copy(WORKSPACE / name, workspace)
-    shutil.copytree(WORKSPACE / "test" / "runner" / "pending", workspace / "test" / "runner" / "pending")
-    return make_project(catalog=catalog, workspace=workspace)
-
-
-@pytest.fixture(scope="module")
-def registry(
-    shop: Project, podman: Podman, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Registry, dict[str, str]]]:
-    """A registry that has Redis, under two names, and the environment that leads docker.io to it."""
-    built = run(shop, "images.build", "cache", {"INFRA_IMAGES": "local"})
-    content = built.note("image redis").partition("content ")[2].split(";")[0]
-    folder = tmp_path_factory.mktemp("registry-server")
-    made = official_redis(podman, f"localhost/redis:{content}")
+    registry = Registry(folder, free_ports(1)[0])
+    registry.start()
     try:
-        with serving(folder / "server") as server:
-            for name in (OFFICIAL, OTHER):
-                push(podman, made, server, name.removeprefix("docker.io/"))
-            yield server, registries_conf(folder / "registries.conf", server.port)
+        at = f"127.0.0.1:{registry.port}/library/redis:7-alpine"
+        podman("push", "--quiet", "--tls-verify=false", redis_of(podman), f"docker://{at}")
+        env = storage(folder, podman) | registries(folder, registry.port)
+        project = make_project(catalog=catalog(folder / "catalog"))
+        mine = Podman({**podman.env, **env})
+        yield Place(Project(project.folder, env), mine, registry)
     finally:
-        podman("rmi", made)
+        registry.stop()
+        unmount(folder)
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    with storage(tmp_path_factory.mktemp("storage") / "store") as env:
-        yield env
+def redis_of(podman: Podman) -> str:
+    """The Redis that the main job uses on this host, wherever it came from."""
+    if podman("image", "exists", REDIS, check=False).code == 0:
+        return REDIS
+    rows = podman.rows("images", "--filter", f"label={LABEL}.image=redis")
+    return str(next(name for row in rows for name in row.get("Names") or () if name.startswith("localhost/redis:")))
 
 
-@pytest.fixture
-def gone(tmp_path: Path) -> dict[str, str]:
-    """docker.io is a port on which nothing listens."""
-    return registries_conf(tmp_path / "registries.conf", free_ports(1)[0])
+def storage(folder: Path, podman: Podman) -> dict[str, str]:
+    """A storage of the tests' own, of the same kind as the host's."""
+    driver = podman("info", "--format", "{{.Store.GraphDriverName}}").out.strip()
+    path = folder / "storage.conf"
+    path.write_text(
+        f'[storage]\ndriver = "{driver}"\ngraphroot = "{folder}/graph"\nrunroot = "{folder}/run"\n'
+        '[storage.options.overlay]\nskip_mount_home = "true"\n',
+        encoding="utf-8",
+    )
+    return {"CONTAINERS_STORAGE_CONF": str(path)}
 
 
-def run(shop: Project, task: str, service: str, env: dict[str, str], *words: str) -> Ended:
-    name = new_run()
-    ports = ("--ports", "auto", "--run", name) if task == "suite.run" else ()
-    done = shop.invoke(task, "--service", service, *ports, *words, **env)
-    return Ended(done, shop.report(name if ports else run_in(done.text)))
+def registries(folder: Path, port: int) -> dict[str, str]:
+    path = folder / "registries.conf"
+    path.write_text(
+        f'[[registry]]\nprefix = "docker.io"\nlocation = "127.0.0.1:{port}"\ninsecure = true\n', encoding="utf-8"
+    )
+    return {"CONTAINERS_REGISTRIES_CONF": str(path)}
 
 
-@dataclass(frozen=True)
-class Pulled:
-    first: Ended
-    second: Ended
-    images: list[dict[str, Any]]
-    pruned: Done
-    after: list[dict[str, Any]]
+def catalog(folder: Path) -> Path:
+    """Services of Redis alone; the recipe that stands in for its image is built in a second and runs nothing."""
+    for name in ("components", "services", "local"):
+        (folder / name).mkdir(parents=True)
+    text = (CATALOG / "components" / "redis.toml").read_text(encoding="utf-8")
+    assert REDIS in text
+    (folder / "components" / "redis.toml").write_text(text, encoding="utf-8")
+    unknown = text.replace(REDIS, "docker.io/library/redis:no-such-tag")
+    (folder / "components" / "unknown.toml").write_text(unknown, encoding="utf-8")
+    for name, component in (("plain", "redis"), ("unknown", "unknown")):
+        head = f'language = "go"\nstack = ["{component}"]\n[ports]\n{component} = {free_ports(1)[0]}\n'
+        (folder / "services" / f"{name}.toml").write_text(head + suite("./test/runner/pending"), encoding="utf-8")
+    recipe = f'image = "{REDIS}"\ncontainerfile = "redis.Containerfile"\n'
+    (folder / "local" / "redis.toml").write_text(recipe, encoding="utf-8")
+    (folder / "local" / "redis.Containerfile").write_text("FROM scratch\nCOPY redis-note /\n", encoding="utf-8")
+    (folder / "local" / "redis-note").write_text("made here\n", encoding="utf-8")
+    return folder
 
 
-@pytest.fixture(scope="module")
-def pulled(shop: Project, registry: tuple[Registry, dict[str, str]], store: dict[str, str], podman: Podman) -> Pulled:
-    """Two runs, one after the other, and what is in the storage then."""
-    env = {**registry[1], **store, "INFRA_IMAGES": "auto"}
-    there = beside(podman, env)
-    first = run(shop, "suite.run", "cache", env)
-    second = run(shop, "suite.run", "cache", {**env, "INFRA_IMAGES": "registry"})
-    images = there.rows("images")
-    pruned = shop.invoke("images.prune", "--days", "0", "--json", **env)
-    return Pulled(first, second, images, pruned, there.rows("images"))
+def unmount(folder: Path) -> None:
+    """What the storage driver has left mounted, the innermost first; then the folder can go."""
+    mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()]
+    for mount in sorted((one for one in mounts if one.startswith(f"{folder}/")), key=len, reverse=True):
+        subprocess.run(("umount", "--lazy", mount), check=False, timeout=20, capture_output=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_where_a_registry_answers_the_image_is_pulled_and_the_run_says_so(pulled: Pulled) -> None:
-    assert pulled.first.done.code == 0, pulled.first.done.text
-    assert pulled.first.note("image redis") == "pulled from its registry"
-    assert any("image redis" in line and "pulled from its registry" in line for line in pulled.first.done.lines)
-    assert [name for name in step_names(pulled.first.report) if name.startswith("image ")] == ["image redis"]
-
-
-def test_the_next_run_has_it_already(pulled: Pulled) -> None:
-    assert pulled.second.done.code == 0, pulled.second.done.text
-    assert pulled.second.note("image redis") == "registry image, already here"
-    assert step(pulled.second.report, "image redis")["duration_s"] < 1
-
-
-def test_an_image_that_no_run_built_is_still_there_afterwards_and_after_a_prune(pulled: Pulled) -> None:
-    assert [row["Names"] for row in pulled.images] == [[OFFICIAL]]
-    assert not any(key.startswith(LABEL) for row in pulled.images for key in row["Labels"] or {})
-    assert pulled.pruned.json() == {"removed": []}
-    assert [row["Names"] for row in pulled.after] == [[OFFICIAL]]
-
-
-def test_the_registry_is_asked_once_a_run_whether_it_answers_and_once_an_image_for_it(
-    shop: Project,
-    pulled: Pulled,
-    registry: tuple[Registry, dict[str, str]],
-    store: dict[str, str],
-    podman: Podman,
-) -> None:
-    server, conf = registry
-    env = {**conf, **store}
-    beside(podman, env)("rmi", OFFICIAL)
-    before = len(server.manifests())
-    ended = run(shop, "images.build", "caches", env, "--verbose")
-    assert ended.done.code == 0, ended.done.text
-    assert {ended.note(f"image {name}") for name in ("redis", "valkey")} == {"pulled from its registry"}
-    asked = server.manifests()[before:]
-    assert sorted(set(asked)) == ["library/redis", "library/valkey"]
-    assert len(asked) == 3, asked
-    assert "Copying blob" in ended.done.out
-
-
-def test_with_registry_alone_it_is_pulled_without_asking_first(
-    shop: Project,
-    pulled: Pulled,
-    registry: tuple[Registry, dict[str, str]],
-    store: dict[str, str],
-    podman: Podman,
-) -> None:
-    server, conf = registry
-    env = {**conf, **store, "INFRA_IMAGES": "registry"}
-    beside(podman, env)("rmi", "--ignore", OFFICIAL)
-    before = len(server.manifests())
-    ended = run(shop, "images.build", "cache", env)
-    assert (ended.done.code, ended.note("image redis")) == (0, "pulled from its registry"), ended.done.text
-    assert server.manifests()[before:] == ["library/redis"]
-
-
-@pytest.mark.parametrize("mode", ["auto", "registry"])
-def test_an_image_that_the_registry_does_not_know_is_told_in_the_registrys_words(
-    shop: Project, registry: tuple[Registry, dict[str, str]], store: dict[str, str], mode: str
-) -> None:
-    ended = run(shop, "images.build", "missing", {**registry[1], **store, "INFRA_IMAGES": mode})
-    assert ended.end == (74, "no-image", "pull-failed", "infrastructure"), ended.done.text
-    assert ended.cause["step"] == "image redis"
-    assert "docker.io/library/redis:no-such-tag could not be pulled" in ended.cause["message"]
-    assert "manifest unknown" in ended.cause["message"]
-    assert ended.cause["remedy"] == "podman pull docker.io/library/redis:no-such-tag"
-
-
-def test_where_no_registry_answers_the_recipe_is_used_and_the_run_says_which_version_that_is(
-    shop: Project, gone: dict[str, str]
-) -> None:
-    ended = run(shop, "images.build", "cache", gone)
-    assert ended.done.code == 0, ended.done.text
-    assert ended.note("image redis").startswith("unchanged, content ")
-    assert "Redis server v=" in ended.note("image redis")
-    assert step_names(ended.report) == ["engine", "image debian", "image redis", "teardown"]
-
-
-def test_without_a_registry_and_without_a_recipe_there_is_no_image(shop: Project, gone: dict[str, str]) -> None:
-    ended = run(shop, "images.build", "missing", gone)
-    assert ended.end == (74, "no-image", "registry-unreachable", "infrastructure"), ended.done.text
-    assert "no registry answers for docker.io/library/redis:no-such-tag" in ended.cause["message"]
-    assert "connection refused" in ended.cause["evidence"][-1]
-    assert "local/<name>.toml" in ended.cause["remedy"]
-
-
-def test_with_registry_alone_a_registry_that_is_gone_is_no_image_although_there_is_a_recipe(
-    shop: Project, gone: dict[str, str]
-) -> None:
-    ended = run(shop, "images.build", "cache", {**gone, "INFRA_IMAGES": "registry"})
-    assert ended.end == (74, "no-image", "pull-failed", "infrastructure"), ended.done.text
-    assert "connection refused" in ended.cause["message"]
-
-
-def test_a_registry_that_never_answers_is_asked_once_a_run_and_waited_for_3_s(warm: Project, tmp_path: Path) -> None:
-    """Four official names stand in this catalogue; none of them waits on its own."""
-    with silent() as port:
-        env = registries_conf(tmp_path / "registries.conf", port.port)
-        done = warm.invoke("images.build", "--service", "notification", **env)
-        asked = len(port.accepted)
+def test_a_registry_image_is_pulled_and_the_suite_runs_on_it(place: Place) -> None:
+    place.forget()
+    done, report = place.run("suite.run", *PLAIN, "--ports", "auto")
     assert done.code == 0, done.text
-    report = warm.report(run_in(done.text))
-    assert {name for name in step_names(report) if name.startswith("image ")} >= {"image redis", "image pgvector"}
-    assert asked == 1
-    assert 3 <= report["duration_s"] < 10, done.text
+    assert step(report, "image redis")["note"] == "pulled from its registry"
+    assert step_names(report)[-4:] == ["redis", "check", "suite", "teardown"]
+    # An image that the run did not build is never removed, so nothing is asked the next time.
+    with place.registry.down():
+        done, report = place.run("images.build", *PLAIN)
+    assert done.code == 0, done.text
+    assert step(report, "image redis")["note"] == "registry image, already here"
+
+
+def test_images_from_registries_alone_are_pulled_too(place: Place) -> None:
+    place.forget()
+    done, report = place.run("images.build", *PLAIN, INFRA_IMAGES="registry")
+    assert done.code == 0, done.text
+    assert step(report, "image redis")["note"] == "pulled from its registry"
+
+
+def test_images_made_here_alone_ask_no_registry(place: Place) -> None:
+    place.forget()
+    done, report = place.run("images.build", *PLAIN, INFRA_IMAGES="local")
+    assert done.code == 0, done.text
+    assert step(report, "image redis")["note"] == "built: there was none"
+
+
+@pytest.mark.parametrize("images", ["auto", "registry"])
+def test_a_manifest_that_the_registry_does_not_know_is_told_in_its_words(place: Place, images: str) -> None:
+    done, report = place.run("suite.run", "--service", "unknown", "--ports", "auto", INFRA_IMAGES=images)
+    assert done.code == 74, done.text
+    assert (report["outcome"], report["exit_code"]) == ("no-image", 74)
+    cause = report["cause"]
+    assert (cause["step"], cause["reference"]) == ("image redis", "pull-failed")
+    assert "docker.io/library/redis:no-such-tag could not be pulled" in cause["message"]
+    assert "manifest unknown" in cause["message"]
+    assert "unknown" not in step_names(report), "no container was made"
+
+
+@pytest.mark.parametrize("state", ["down", "silent"])
+def test_where_no_registry_answers_the_image_is_made_here(place: Place, state: str) -> None:
+    place.forget()
+    with getattr(place.registry, state)():
+        done, report = place.run("images.build", *PLAIN)
+    assert done.code == 0, done.text
+    assert step(report, "image redis")["note"] == "built: there was none"
+    # It is asked once and for 3 s at most; three retries of a pull are longer than the whole run.
+    assert report["duration_s"] < 20
+
+
+def test_where_no_registry_answers_and_there_is_no_recipe_there_is_no_image(place: Place) -> None:
+    with place.registry.down():
+        done, report = place.run("images.build", "--service", "unknown")
+    assert done.code == 74, done.text
+    cause = report["cause"]
+    assert cause["reference"] == "registry-unreachable"
+    assert "connection refused" in "\n".join(cause["evidence"])
+    assert "local/<name>.toml" in cause["remedy"]
+
+
+def test_images_from_registries_alone_fail_where_none_answers(place: Place) -> None:
+    place.forget()
+    with place.registry.down():
+        done, report = place.run("images.build", *PLAIN, INFRA_IMAGES="registry")
+    assert done.code == 74, done.text
+    cause = report["cause"]
+    assert (cause["step"], cause["reference"]) == ("image redis", "pull-failed")
+    assert "connection refused" in cause["message"]
