@@ -175,9 +175,7 @@ def _run(argv: list[str], ref: str, lease: Lease, work: Path, log: Path, on_line
                 return
             tail = tuple(command.tail)
     except FileNotFoundError as error:
-        raise Unavailable(
-            f"{argv[0]} is not installed", reference="tool-missing", remedy="nox -s bootstrap", blame="user"
-        ) from error
+        raise tools.not_installed(argv[0]) from error
     why = "took too long" if code is None else f"exit code {code}"
     raise NoImage(
         f"{ref} could not be built ({why}): {failing_step(tail)}",

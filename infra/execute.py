@@ -18,7 +18,7 @@ from infra.watch import Recorder, Reporter, Reporters
 
 def execute(settings: Settings, request: Request, console: Reporter, goal: Goal) -> Report:
     """Do a whole run and return its report; every error is in the report. Raises `Invalid` for a bad `--run` only."""
-    run = request.run or plan.new_run()
+    run = plan.run_name(request.run)
     folder = rundir.make(settings.runs, run)
     ending = Ending()
     # The mask is known only when the plan is.

@@ -28,7 +28,7 @@ def command(binary: Path, spec: GinkgoSuite, args: Sequence[str], report: Path) 
         f"--procs={spec.procs}",
         f"--json-report={report.name}",
         f"--output-dir={report.parent}",
-        f"--timeout={spec.timeout + 60:g}s",
+        f"--timeout={int(spec.timeout) + 60}s",
         "--randomize-all",
         "--keep-going",
         *spec.args,

@@ -7,6 +7,7 @@ dead; everything else is somebody's.
 from __future__ import annotations
 
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -81,6 +82,23 @@ class Owner:
         except psutil.NoSuchProcess:
             return Life.DEAD
         return Life.ALIVE if started == self.started else Life.DEAD
+
+
+def is_run(text: str) -> bool:
+    """Whether this is the name of a run: 8 hex digits."""
+    return re.fullmatch(r"[0-9a-f]{8}", text) is not None
+
+
+def is_run_tag(ref: str, carried: Mapping[str, str]) -> bool:
+    """Whether a run has put this tag onto an image of ours. An image derived from ours has our labels, not our name."""
+    name = re.escape(carried.get(IMAGE, ""))
+    return re.fullmatch(rf"localhost/([a-z0-9._-]+/)*{name}:[a-z][a-z0-9-]*-[0-9a-f]{{8}}", ref) is not None
+
+
+def is_cache_tag(ref: str, carried: Mapping[str, str]) -> bool:
+    """Whether this is the name under which an image of ours is cached: by its content's hash."""
+    name = re.escape(carried.get(IMAGE, ""))
+    return re.fullmatch(rf"localhost/([a-z0-9._-]+/)*{name}:[0-9a-f]{{12}}", ref) is not None
 
 
 def life_of(labels: Mapping[str, str]) -> Life:

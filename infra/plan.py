@@ -23,6 +23,7 @@ from infra.settings import PortsMode, Settings
 
 HOST = "127.0.0.1"
 MASK = "********"
+RUN_NAME = r"[0-9a-f]{8}"
 _SOURCES: Mapping[str, Literal["registry", "local", "registry|local"]] = {
     "auto": "registry|local",
     "registry": "registry",
@@ -158,9 +159,10 @@ def make(
     """Make the plan of one run. Raises `Invalid`; reads the workspace's migrations, touches nothing."""
     spec = catalog.tier(service, tier)
     declared = catalog.service(service)
-    run = _run(run)
+    run = run_name(run)
     mode = _ports_mode(ports)
     name = str(service)
+    _check_folder(catalog, settings, str(service), tier, spec)
     stack = declared.stack if spec.stack is None else spec.stack
     values = {"run": run, "service": name, "tier": tier}
     for part in stack:
@@ -190,12 +192,24 @@ def _tier(tier: str) -> Tier:
     return "integration" if tier == "integration" else "e2e"
 
 
-def _run(run: str | None) -> str:
+def run_name(run: str | None) -> str:
+    """Return the name that was asked for, or a new one. Raises `Invalid`."""
     if run is None:
         return new_run()
-    if re.fullmatch(r"[0-9a-f]{8}", run) is None:
+    if re.fullmatch(RUN_NAME, run) is None:
         raise Invalid(f'a run is named by 8 hex digits, not "{run}"', reference="run-name", remedy="leave --run out")
     return run
+
+
+def _check_folder(catalog: Catalog, settings: Settings, service: str, tier: str, spec: TierSpec) -> None:
+    folder = settings.workspace / spec.cwd
+    if not folder.is_dir():
+        path = catalog.folder / "services" / f"{service}.toml"
+        raise Invalid(
+            f"{path}: tiers.{tier}.cwd: no folder at {folder}",
+            reference="suite-folder-missing",
+            remedy="check the path, or point INFRA_WORKSPACE at the right workspace",
+        )
 
 
 def _ports_mode(ports: str) -> PortsMode:

@@ -7,6 +7,7 @@ All probes speak the component's own protocol to its published port on 127.0.0.1
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Mapping
 from typing import assert_never
 
@@ -18,6 +19,8 @@ from infra.model import CompletedProbe, HttpProbe, PostgresProbe, ProbeSpec, Red
 from infra.plan import HOST
 
 _CALL_S = 2.0
+_CHUNK = 1024
+_LONGEST = 64 * 1024
 
 
 def check(probe: ProbeSpec, ports: Mapping[str, int], state: ContainerState) -> str | None:
@@ -45,6 +48,8 @@ def _postgres(probe: PostgresProbe, port: int) -> str | None:
             user=probe.user,
             password=probe.password,
             connect_timeout=int(_CALL_S),
+            options=f"-c statement_timeout={int(_CALL_S * 1000)}",
+            tcp_user_timeout=int(_CALL_S * 1000),
             sslmode="disable",
         ) as connection:
             connection.execute("SELECT 1")
@@ -69,14 +74,31 @@ def _http(probe: HttpProbe, port: int) -> str | None:
     try:
         with requests.Session() as session:
             session.trust_env = False
-            answer = session.get(url, timeout=_CALL_S, allow_redirects=False)
+            with session.get(url, timeout=_CALL_S, allow_redirects=False, stream=True) as answer:
+                text = _read(answer)
     except requests.RequestException as error:
         return f"GET {url}: {_short(error)}"
     if answer.status_code != probe.status:
-        return f"GET {url} answered {answer.status_code}: {answer.text[:120].strip()}"
-    if probe.body not in answer.text.replace(": ", ":").replace(", ", ","):
-        return f"GET {url} answered {answer.status_code} without {probe.body}: {answer.text[:120].strip()}"
+        return f"GET {url} answered {answer.status_code}: {text[:120].strip()}"
+    if _packed(probe.body) not in _packed(text):
+        return f"GET {url} answered {answer.status_code} without {probe.body}: {text[:120].strip()}"
     return None
+
+
+def _read(answer: requests.Response) -> str:
+    """Read a body within the time and size that an answer to a health check has; requests' timeout is one a read."""
+    deadline = time.monotonic() + _CALL_S
+    body = b""
+    for chunk in answer.iter_content(_CHUNK):
+        body += chunk
+        if len(body) >= _LONGEST or time.monotonic() > deadline:
+            break
+    return body.decode("utf-8", "replace")
+
+
+def _packed(text: str) -> str:
+    """JSON says the same with and without blanks after `:` and `,`."""
+    return text.replace(": ", ":").replace(", ", ",")
 
 
 def _short(error: BaseException) -> str:

@@ -30,15 +30,16 @@ def doomed(
 
 
 def images(engine: Engine, *, max_age_s: float = MAX_AGE_S, max_bytes: float = MAX_BYTES) -> tuple[Image, ...]:
-    """Drop what is `doomed` and return it. What another image or a container still needs stays."""
+    """Drop what is `doomed` and return it. What somebody has named, and what is still needed, stays."""
     cached = engine.images({labels.IMAGE: ""})
     using = frozenset(run_tags(engine))
     gone = []
     for image in reversed(doomed(cached, using, now=time.time(), max_age_s=max_age_s, max_bytes=max_bytes)):
         try:
-            for name in image.tags or (image.id,):
-                engine.remove_image(name)
-            gone.append(image)
+            if all(labels.is_cache_tag(name, image.labels) for name in image.tags):
+                for name in image.tags or (image.id,):
+                    engine.remove_image(name)
+                gone.append(image)
         except EngineRefused:
             continue
     return tuple(gone)

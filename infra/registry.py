@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 import threading
 
+from infra import tools
 from infra.lease import Lease
 
 _ASK_S = 3.0
@@ -59,6 +60,8 @@ class Registries:
                 check=False,
                 stdin=subprocess.DEVNULL,
             )
+        except FileNotFoundError as error:
+            raise tools.not_installed(argv[0]) from error
         except subprocess.TimeoutExpired:
             return f"no answer within {_ASK_S:g} s"
         return classify(done.returncode, done.stderr)

@@ -97,11 +97,8 @@ class Run:
             return
         with self._leased(made) as held:
             up = None if request.fresh or goal == "images" else self._stack_that_is_up(held, made)
-            if up is not None and goal == "up":
-                self.ending.kept, self.ending.stack = True, up.run
-                self.recorder.note(f"run {up.run} of {made.service} {made.tier} is up already")
-            elif up is not None:
-                self._use(held, made, up)
+            if up is not None:
+                self._use(held, made, up, goal)
             else:
                 self._own(catalog, held, made, goal)
 
@@ -176,7 +173,8 @@ class Run:
                 self.recorder.note(f"remove it: invoke infra.down --run {made.run}")
                 return
             self.ending.left = (f"run {made.run}: the engine does not answer; the next start sweeps it",)
-            stack.drain(self.interrupts.hurry)
+            with contextlib.suppress(InfraError):
+                stack.drain(self.interrupts.hurry)
             self.ending.left = sweep.sweep_run(engine, made.run, min(stack.lease.builds, default=None))
             stack.lease.unswept.clear()
             with contextlib.suppress(InfraError):
@@ -199,38 +197,44 @@ class Run:
         ]
         return found[-1] if found else None
 
-    def _use(self, held: Lease, made: Plan, up: sweep.FoundRun) -> None:
-        """Run the suite against a stack that a person has up, and leave it up."""
+    def _use(self, held: Lease, made: Plan, up: sweep.FoundRun, goal: Goal) -> None:
+        """Run the suite against a stack that a person has up, and leave it up; or just see that it is up."""
         self.ending.kept, self.ending.stack = True, up.run
-        self.recorder.note(f"using the stack of run {up.run}, which stays up (--fresh starts one of its own)")
+        said = "is up already" if goal == "up" else "is used, and stays up (--fresh starts a stack of its own)"
+        self.recorder.note(f"run {up.run} of {made.service} {made.tier} {said}")
         stack = Stack(plan=made, lease=held, recorder=self.recorder)
+        error: BaseException | None = None
         try:
-            for step in made.steps:
+            for planned in made.steps:
+                step = replace(planned, container=f"{made.service}-{planned.name}-{up.run}")
                 with self.recorder.step(step.name) as handle:
-                    self._adopt(stack, replace(step, container=f"{made.service}-{step.name}-{up.run}"))
+                    handle.polls = stack.adopt(step)
                     handle.note = "was up"
-            self._suite(made, stack.ports, held, stack.look)
+                    if step.on_reuse and goal == "suite":
+                        self._reset(held, step)
+            if goal == "suite":
+                self._suite(made, stack.ports, held, stack.look)
+        except BaseException as raised:
+            error = raised
+            raise
         finally:
             with self.interrupts.held():
                 names = [(step.name, step.container) for step in stack.started]
-                evidence.collect(held.engine, made, names, self.folder, failed=True)
+                evidence.collect(held.engine, made, names, self.folder, failed=error is not None)
                 self.ending.left = sweep.sweep_run(held.engine, made.run)
 
-    def _adopt(self, stack: Stack, step: PlannedStep) -> None:
-        """Take over a component of a stack that is up, reset where it declares how."""
-        stack.adopt(step)
-        if step.on_reuse:
-            held = stack.lease
-            argv = (*held.connection.podman, "exec", step.container, *step.on_reuse)
-            log = self.folder / "logs" / "reuse.log"
-            with Command(argv, env=held.podman_environment(), log=log, on_line=lambda _: None) as command:
-                if command.wait(_RESET_S) != 0:
-                    raise NotReady(
-                        f"it could not be reset for reuse: {' '.join(step.on_reuse)}",
-                        reference="reuse-reset-failed",
-                        remedy="--fresh --ports auto starts a stack of its own",
-                        evidence=tuple(command.tail),
-                    )
+    def _reset(self, held: Lease, step: PlannedStep) -> None:
+        """Give a component of a stack that was up a clean slate, as it declares."""
+        argv = (*held.connection.podman, "exec", step.container, *step.on_reuse)
+        log = self.folder / "logs" / "reuse.log"
+        with Command(argv, env=held.podman_environment(), log=log, on_line=lambda _: None) as command:
+            if command.wait(_RESET_S) != 0:
+                raise NotReady(
+                    f"it could not be reset for reuse: {' '.join(step.on_reuse)}",
+                    reference="reuse-reset-failed",
+                    remedy="--fresh --ports auto starts a stack of its own",
+                    evidence=tuple(command.tail),
+                )
 
     def _write_env(self, made: Plan, numbers: Mapping[str, Mapping[str, int]]) -> None:
         env = made.suite_env(numbers, str(self.folder))

@@ -33,8 +33,12 @@ def make(runs: Path, run: str) -> Path:
 
 def prune(runs: Path) -> None:
     """Drop the oldest folders beyond the 50 newest."""
-    folders = [path for path in runs.iterdir() if path.is_dir() and not path.is_symlink()]
-    for old in sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)[_KEPT_RUNS:]:
+    ages: dict[Path, float] = {}
+    for path in runs.iterdir():
+        with contextlib.suppress(OSError):  # another run prunes, too
+            if path.is_dir() and not path.is_symlink():
+                ages[path] = path.stat().st_mtime
+    for old in sorted(ages, key=lambda path: ages[path], reverse=True)[_KEPT_RUNS:]:
         shutil.rmtree(old, ignore_errors=True)
 
 

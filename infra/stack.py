@@ -59,18 +59,22 @@ class Stack:
                 if state.dead:
                     raise died(self.engine, step, state, self.plan.mask)
 
-    def adopt(self, step: PlannedStep) -> None:
-        """Take a container over that another run has started: its ports, and a clean slate where it declares one."""
+    def adopt(self, step: PlannedStep) -> int:
+        """Take over a container that another run has started, behind its gate; return the number of polls."""
         state = self.engine.state(step.container)
-        if state is None or (state.dead and step.kind == "service"):
+        runs = state is not None and (state.status == "running" or (step.kind == "job" and state.dead))
+        if state is None or not runs or not all(port.container in state.ports for port in step.ports):
+            what = "gone" if state is None else "of another catalogue" if runs else state.status
             raise NotReady(
-                f"{step.container} of the stack that is up is not running",
-                reference="stack-not-running",
+                f"{step.container} of the stack that is up is {what}",
+                reference="stack-not-usable",
                 remedy=f"invoke infra.down --service {self.plan.service}, then infra.up",
                 step=step.name,
+                blame="user",
             )
         self.ports[step.name] = {port.name: state.ports[port.container] for port in step.ports}
         self.started.append(step)
+        return Gate(engine=self.engine, step=step, ports=self.ports[step.name]).wait(self.plan.mask)
 
     def drain(self, hurry: threading.Event) -> None:
         """Stop the components that ask for a grace period, last started first; everything else is just removed."""
@@ -119,8 +123,10 @@ class Stack:
             stop_grace_s=step.stop_grace_s or DEFAULT_GRACE_S,
             memory_mb=step.memory_mb,
         )
+        files = [TarFile(path=f.path, content=f.content.encode(), mode=f.mode, owner=f.owner) for f in step.files]
         try:
             self.engine.create(spec)
+            self.engine.put_files(step.container, files)
         except EngineRefused as error:
             raise NotReady(
                 f"the engine could not create it: {error.message}",
@@ -128,14 +134,10 @@ class Stack:
                 remedy="invoke infra.gc",
                 step=step.name,
             ) from error
-        self.engine.put_files(
-            step.container,
-            [TarFile(path=f.path, content=f.content.encode(), mode=f.mode, owner=f.owner) for f in step.files],
-        )
 
     @staticmethod
     def _lost_port(error: EngineRefused) -> bool:
-        return "address already in use" in error.message or "port" in error.message.lower()
+        return "address already in use" in error.message or "port is already allocated" in error.message
 
     def _follow(self, step: PlannedStep) -> None:
         client, watch = self.engine.clone(), self.recorder.watch

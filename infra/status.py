@@ -51,7 +51,7 @@ def host_ports(engine: Engine, step: PlannedStep) -> dict[str, int]:
 
 def describe(engine: Engine, catalog: Catalog, found: FoundRun) -> dict[str, Any]:
     """Return a run as `infra.status --json` has it."""
-    created = datetime.fromisoformat(found.created) if found.created else datetime.now(UTC)
+    created = _when(found.created)
     owner = found.owner
     containers = engine.containers({labels.RUN: found.run})
     return {
@@ -85,6 +85,15 @@ def _component(engine: Engine, catalog: Catalog, container: Container) -> dict[s
         usable = set(ports) == set(component.ports) and (not state.dead or component.kind == "job")
         ready = usable and probes.check(spec, ports, state) is None
     return {"name": name, "state": state.status if state else "gone", "ready": ready, "ports": ports}
+
+
+def _when(text: str) -> datetime:
+    """Read a label that anybody may have written; now, where it is no time."""
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        return datetime.now(UTC)
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
 
 
 def numbers(ports: dict[str, int]) -> str:

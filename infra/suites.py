@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra import ginkgo
+from infra import ginkgo, tools
 from infra.commands import Command
-from infra.errors import SuiteFailed, Unavailable
+from infra.errors import SuiteFailed
 from infra.model import GinkgoSuite, Step
 from infra.placeholders import one_line
 from infra.report import SuiteResult
@@ -61,6 +61,7 @@ def run(suite: SuiteRun) -> tuple[SuiteResult | None, SuiteFailed | None]:
     code, tail = _watched(suite, argv)
     if not report.exists():
         return None, _no_report(code, tail)
+    report.write_text(suite.mask(report.read_text(encoding="utf-8", errors="replace")), encoding="utf-8")
     try:
         result = ginkgo.read(report, suite.spec.allowed_skips)
     except ValueError:
@@ -84,9 +85,7 @@ def run_step(suite: SuiteRun, step: Step, command: tuple[str, ...]) -> None:
 
 def _command(suite: SuiteRun, argv: tuple[str, ...], log: str) -> Command:
     if shutil.which(argv[0], path=suite.env.get("PATH")) is None:
-        raise Unavailable(
-            f"{argv[0]} is not installed", reference="tool-missing", remedy="nox -s bootstrap", blame="user"
-        )
+        raise tools.not_installed(argv[0])
     program = str(shutil.which(argv[0], path=suite.env.get("PATH")))
     return Command(
         (program, *argv[1:]),

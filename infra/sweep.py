@@ -73,7 +73,9 @@ def runs(engine: Engine) -> tuple[FoundRun, ...]:
             kept[run] = volume.labels.get(labels.KEPT, "kept")
     carriers: list[Resource | Container] = [*engine.networks(every), *engine.containers(every), *engine.volumes(every)]
     for carrier in carriers:
-        found.setdefault(carrier.labels[labels.RUN], carrier.labels)
+        # Anything may carry a label; a run is named by 8 hex digits, and an empty name would select every run.
+        if labels.is_run(carrier.labels[labels.RUN]):
+            found.setdefault(carrier.labels[labels.RUN], carrier.labels)
     rows = [
         FoundRun(
             run=run,
@@ -98,6 +100,8 @@ def sweep_run(engine: Engine, run: str, built_since: float | None = None) -> tup
 
     `built_since` says from when on (seconds since the epoch) builds of the run were going on that were ended already.
     """
+    if not labels.is_run(run):
+        raise ValueError(f"not the name of a run: {run!r}")
     left: tuple[str, ...] = ()
     for attempt in range(_ROUNDS):
         if attempt:
@@ -204,11 +208,8 @@ def _remove(engine: Engine, found: Iterable[Leftover]) -> None:
 
 def run_tags(engine: Engine, run: str = "[0-9a-f]" * 8) -> tuple[str, ...]:
     """Return the tags that a run, or any, has put onto images of ours: `localhost/<image>:<consumer>-<8 hex>`."""
-    pattern = re.compile(rf"localhost/.+:[a-z][a-z0-9-]*-{run}")
     images = engine.images(reference=f"*:*-{run}")
-    return tuple(
-        tag for image in images if labels.IMAGE in image.labels for tag in image.tags if pattern.fullmatch(tag)
-    )
+    return tuple(tag for image in images for tag in image.tags if labels.is_run_tag(tag, image.labels))
 
 
 def _drop_tags_without_a_run(engine: Engine) -> list[str]:

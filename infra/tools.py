@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.errors import Unavailable
+
 # Beside PATH: where Podman's own helpers are, and what PATH lacks for people who are not root.
 HELPERS = (
     "/usr/local/libexec/podman",
@@ -230,3 +232,14 @@ def _version(path: str) -> tuple[int, ...]:
 
 def _dotted(version: tuple[int, ...]) -> str:
     return ".".join(map(str, version)) or "unknown"
+
+
+def not_installed(command: str) -> Unavailable:
+    """Return the error for a command that is not there, with the command that installs it."""
+    known = next((tool for tool in TOOLS if command in tool.commands), None)
+    return Unavailable(
+        f"{command} is not installed",
+        reference="tool-missing",
+        remedy=known.install_command if known else "python3 noxfile.py -s bootstrap",
+        blame="user",
+    )

@@ -80,8 +80,6 @@ class Reporters(Reporter):
             for one in tuple(self._reporters):
                 try:
                     tell(one)
-                except InfraError:  # a signal, which arrived here by chance
-                    raise
                 # rich leaves a program whose output is closed
                 except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a reporter may do wrong
                     self._reporters.remove(one)

@@ -22,6 +22,7 @@ from infra.model import NAME, Component, Recipe, Service, TierSpec, Word
 from infra.placeholders import nearest, problem
 
 W = TypeVar("W", bound=Word)
+_STEPS = ("engine", "check", "suite", "teardown", "version")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +105,8 @@ def _read_all(folder: Path, model: type[W]) -> dict[str, W]:
         if re.fullmatch(NAME, path.stem) is None:
             what = 'its name is no name: a letter, then letters, digits and "-", all lower-case, at most 40'
             raise _wrong(path, "", what)
+        if model is Component and path.stem in _STEPS:
+            raise _wrong(path, "", f'"{path.stem}" is a step of every run; another name')
     return {path.stem: _read(path, model) for path in paths}
 
 
@@ -141,6 +144,7 @@ def _component_problems(catalog: Catalog) -> Iterator[Invalid]:
 
 def _recipe_problems(folder: Path, recipes: Mapping[str, Recipe]) -> Iterator[Invalid]:
     stands_for: dict[str, str] = {}
+    by_image = {recipe.image: (name, recipe) for name, recipe in recipes.items()}
     for name, recipe in recipes.items():
         path = folder / f"{name}.toml"
         if bool(recipe.bootstrap) == bool(recipe.containerfile):
@@ -148,9 +152,24 @@ def _recipe_problems(folder: Path, recipes: Mapping[str, Recipe]) -> Iterator[In
         elif recipe.containerfile and not (folder / recipe.containerfile).is_file():
             what = f"no file at {folder / recipe.containerfile}"
             yield _wrong(path, "containerfile", what, "build-files-missing")
+        if name in _needs(recipe, by_image):
+            yield _wrong(path, "images", "it needs itself, directly or through another recipe")
         other = stands_for.setdefault(recipe.image, name)
         if other != name:
             yield _wrong(path, "image", f"{other}.toml stands for {recipe.image} already")
+
+
+def _needs(recipe: Recipe, by_image: Mapping[str, tuple[str, Recipe]]) -> set[str]:
+    """Return the names of all recipes that a recipe's images come from."""
+    needed: set[str] = set()
+    waiting = [recipe]
+    while waiting:
+        for image in waiting.pop().images.values():
+            name, other = by_image.get(image, ("", recipe))
+            if name and name not in needed:
+                needed.add(name)
+                waiting.append(other)
+    return needed
 
 
 def _component_texts(component: Component) -> Iterator[tuple[str, str]]:

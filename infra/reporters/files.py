@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from infra.errors import Cause
 from infra.placeholders import one_line
 from infra.report import Report, StepResult
 from infra.watch import Reporter
@@ -24,6 +26,7 @@ class FilesReporter(Reporter):
 
     def run_finished(self, report: Report) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
+        report = masked(report, self._mask)
         self._write("report.json", json.dumps(report.as_json(), indent=2) + "\n")
         self._write("junit.xml", junit(report))
         self._write("trace.json", json.dumps(trace(report), indent=2) + "\n")
@@ -33,8 +36,28 @@ class FilesReporter(Reporter):
     def _write(self, name: str, text: str) -> None:
         # Whole or not at all: somebody may be reading the newest run while it ends.
         part = self._folder / f".{name}.part"
-        part.write_text(self._mask(text), encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
         part.replace(self._folder / name)
+
+
+def masked(report: Report, mask: Callable[[str], str]) -> Report:
+    """Return the report without secrets: in what people and programs have said, never in names and numbers."""
+    steps = tuple(replace(step, note=mask(step.note), cause=_masked_cause(step.cause, mask)) for step in report.steps)
+    suite = report.suite
+    if suite is not None:
+        cases = tuple(
+            replace(c, name=mask(c.name), message=mask(c.message), location=mask(c.location)) for c in suite.cases
+        )
+        suite = replace(suite, cases=cases)
+    notes = tuple(map(mask, report.notes))
+    return replace(report, steps=steps, suite=suite, notes=notes, cause=_masked_cause(report.cause, mask))
+
+
+def _masked_cause(cause: Cause | None, mask: Callable[[str], str]) -> Cause | None:
+    if cause is None:
+        return None
+    evidence = tuple(map(mask, cause.evidence))
+    return replace(cause, message=mask(cause.message), remedy=mask(cause.remedy), evidence=evidence)
 
 
 def junit(report: Report) -> str:

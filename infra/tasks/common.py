@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -37,6 +38,12 @@ def told() -> Iterator[None]:
     """Print an error of ours as one message, cause first, and exit with its code."""
     try:
         yield
+    except OSError as error:
+        # Whoever read our output has gone, or it is full: no traceback, and nothing more to say.
+        if error.errno not in (errno.EPIPE, errno.ENOSPC):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise SystemExit(1) from None
     except Ended as error:
         console = Console(stderr=True)
         console.print(Text(f"{error.outcome}: {error.message}", style="bold red"), soft_wrap=True)
@@ -84,9 +91,10 @@ def show(value: object) -> None:
 def leave(code: int) -> None:
     """Exit with a code that invoke does not change; a closed stdout changes it neither."""
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     if code:
         raise SystemExit(code)
 

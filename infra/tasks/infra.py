@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 from invoke.collection import Collection
@@ -12,7 +13,7 @@ from infra import labels, plan, rundir, sweep
 from infra import status as status_of
 from infra.catalog.loading import Catalog, load
 from infra.engine.client import Engine
-from infra.errors import Internal, Invalid, NotReady
+from infra.errors import InfraError, Internal, Invalid, NotReady
 from infra.execute import execute
 from infra.labels import Life
 from infra.plan import Plan
@@ -141,22 +142,16 @@ def logs(_: Context, service: str = "", tier: str = "integration", run: str = ""
 def down(_: Context, service: str = "", tier: str = "integration", run: str = "") -> None:
     """Drain and remove the stacks that a person has up."""
     with common.told(), common.engine() as held:
-        catalog = load(common.read_settings().catalog)
-        if not run:
-            catalog.tier(service or None, tier)
-        found = [
-            one for one in sweep.runs(held.engine) if status_of.selected(one, service, tier if service else "", run)
-        ]
+        if service or not run:
+            load(common.read_settings().catalog).tier(service or None, tier)
+        among = tier if service else ""
+        found = [one for one in sweep.runs(held.engine) if status_of.selected(one, service, among, run)]
+        ours = [one for one in found if one.kept is not None or one.life is Life.DEAD]
+        if found and not ours:
+            _refuse_foreign(found[-1])
         if not found:
             print(f"nothing of {f'run {run}' if run else service} is there")
-        for one in found:
-            if one.life is Life.ALIVE and one.kept is None:
-                raise NotReady(
-                    f"run {one.run} of {one.service} is going on: {_owner(one)} owns it",
-                    reference="run-is-alive",
-                    remedy="end it where it runs (Ctrl-C), or kill that process",
-                    blame="user",
-                )
+        for one in ours:
             _drain(held.engine, one.run)
             _swept(held.engine, one)
 
@@ -196,10 +191,11 @@ def _plan(catalog: Catalog, settings: Settings, service: str, tier: str, run: st
 
 
 def _drain(engine: Engine, run: str) -> None:
-    """Ask the containers to end, the last one started first."""
+    """Ask the containers to end, the last one started first. One that cannot be asked is removed all the same."""
     for container in sorted(engine.containers({labels.RUN: run}), key=lambda c: c.created, reverse=True):
         if container.state == "running":
-            engine.stop(container.name, DEFAULT_GRACE_S)
+            with contextlib.suppress(InfraError):
+                engine.stop(container.name, DEFAULT_GRACE_S)
 
 
 def _owner(one: FoundRun) -> str:
@@ -207,11 +203,13 @@ def _owner(one: FoundRun) -> str:
 
 
 def _refuse_foreign(one: FoundRun) -> None:
+    """Refuse to end a run that is nobody's to end from here: its owner lives, or cannot be seen."""
     if one.kept is None and one.life is not Life.DEAD:
+        lives = "lives" if one.life is Life.ALIVE else "cannot be seen from here"
         raise NotReady(
-            f"run {one.run} belongs to an owner that is {one.life.value}: {one.owner}",
+            f"run {one.run} of {one.service} is going on: {_owner(one)} owns it and {lives}",
             reference="run-is-alive",
-            remedy="end it where it runs",
+            remedy="end it where it runs (Ctrl-C, or kill that process)",
             blame="user",
         )
 

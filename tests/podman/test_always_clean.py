@@ -658,14 +658,14 @@ def test_a_build_that_is_ended_anywhere_in_its_commits_leaves_nothing(tmp_path: 
             work.mkdir()
             (work / "file").touch()
             argv = [*podman, "build", "--volume", f"{work}/file:/file:ro", "--file", str(recipe), str(tmp_path)]
-            for number in range(24):
+            for number in range(10):
                 steps = [f"ENV A{step}={new_run()}" for step in range(20)]
                 recipe.write_text("\n".join(["FROM localhost/base", *steps]))
                 marks = processes.environment(run, Owner.of(os.getpid()), "build")
                 with subprocess.Popen(
                     argv, env=env | marks, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
                 ) as build:
-                    time.sleep(0.15 + 0.03 * number)  # somewhere in one of the commits
+                    time.sleep(0.15 + 0.07 * number)  # somewhere in one of the commits
                     assert sweep.sweep_run(engine, run) == ()
                     assert build.wait(5) == -signal.SIGKILL
                 # Names that buildah itself gives to intermediate images for a moment may stay.
