@@ -206,10 +206,12 @@ def _remove(engine: Engine, found: Iterable[Leftover]) -> None:
         quietly(one, engine)
 
 
-def run_tags(engine: Engine, run: str = "[0-9a-f]" * 8) -> tuple[str, ...]:
+def run_tags(engine: Engine, run: str | None = None) -> tuple[str, ...]:
     """Return the tags that a run, or any, has put onto images of ours: `localhost/<image>:<consumer>-<8 hex>`."""
-    images = engine.images(reference=f"*:*-{run}")
-    return tuple(tag for image in images for tag in image.tags if labels.is_run_tag(tag, image.labels))
+    images = engine.images(reference=f"*:*-{run or '[0-9a-f]' * 8}")
+    tags = [tag for image in images for tag in image.tags if labels.is_run_tag(tag, image.labels)]
+    # An image that two runs use comes with the tags of both.
+    return tuple(tag for tag in tags if run is None or tag.endswith(f"-{run}"))
 
 
 def _drop_tags_without_a_run(engine: Engine) -> list[str]:

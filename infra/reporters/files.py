@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 from infra.errors import Cause
 from infra.placeholders import one_line
-from infra.report import Report, StepResult
+from infra.report import Case, Report, StepResult
 from infra.watch import Reporter
 
 
@@ -45,12 +45,19 @@ def masked(report: Report, mask: Callable[[str], str]) -> Report:
     steps = tuple(replace(step, note=mask(step.note), cause=_masked_cause(step.cause, mask)) for step in report.steps)
     suite = report.suite
     if suite is not None:
-        cases = tuple(
-            replace(c, name=mask(c.name), message=mask(c.message), location=mask(c.location)) for c in suite.cases
-        )
-        suite = replace(suite, cases=cases)
-    notes = tuple(map(mask, report.notes))
-    return replace(report, steps=steps, suite=suite, notes=notes, cause=_masked_cause(report.cause, mask))
+        suite = replace(suite, cases=tuple(_masked_case(case, mask) for case in suite.cases))
+    return replace(
+        report,
+        steps=steps,
+        suite=suite,
+        notes=tuple(map(mask, report.notes)),
+        left_behind=tuple(map(mask, report.left_behind)),
+        cause=_masked_cause(report.cause, mask),
+    )
+
+
+def _masked_case(case: Case, mask: Callable[[str], str]) -> Case:
+    return replace(case, name=mask(case.name), message=mask(case.message), location=mask(case.location))
 
 
 def _masked_cause(cause: Cause | None, mask: Callable[[str], str]) -> Cause | None:

@@ -25,6 +25,7 @@ CATALOG = ROOT / "infra" / "catalog"
 WORKSPACE = ROOT / "tests" / "workspace"
 LABEL = "dev.kubernaut.infra"
 SECRET = "test_password"
+_ASK_AGAIN = 20
 
 
 def new_run() -> str:
@@ -83,8 +84,13 @@ class Podman:
         return Done(argv, done.returncode, done.stdout, done.stderr)
 
     def rows(self, *words: str) -> list[dict[str, Any]]:
-        """What a command with `--format json` lists."""
-        return list(json.loads(self(*words, "--format", "json").out or "null") or [])
+        """What a command with `--format json` lists. One that meets somebody's removal half way fails: ask again."""
+        for _ in range(_ASK_AGAIN):
+            done = self(*words, "--format", "json", check=False)
+            if done.code == 0:
+                return list(json.loads(done.out or "null") or [])
+            time.sleep(0.1)
+        raise AssertionError(f"podman {' '.join(words)}: {done.err}")
 
     def containers(self, run: str) -> list[dict[str, Any]]:
         return self.rows("ps", "--all", "--filter", f"label={LABEL}.run={run}")
@@ -164,6 +170,7 @@ class Project:
 
     folder: Path
     env: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = 180.0
 
     @classmethod
     def make(cls, folder: Path, *, catalog: Path = CATALOG, workspace: Path = WORKSPACE) -> Project:
@@ -191,12 +198,12 @@ class Project:
                 env[key] = value
         return env
 
-    def invoke(self, *words: str, seconds: float = 120.0, **more: str | None) -> Done:
+    def invoke(self, *words: str, **more: str | None) -> Done:
         """Run invoke to its end."""
-        return self.python("invoke", *words, seconds=seconds, **more)
+        return self.python("invoke", *words, **more)
 
-    def python(self, module: str, *words: str, seconds: float = 120.0, **more: str | None) -> Done:
-        """Run a module of this python to its end; a deadline interrupts it, so that it cleans up."""
+    def python(self, module: str, *words: str, **more: str | None) -> Done:
+        """Run a module of this python to its end; after `seconds` it is interrupted, so that it cleans up."""
         argv = (sys.executable, "-m", module, *words)
         with subprocess.Popen(
             argv,
@@ -209,11 +216,11 @@ class Project:
             stdin=subprocess.DEVNULL,
         ) as process:
             try:
-                out, err = process.communicate(timeout=seconds)
+                out, err = process.communicate(timeout=self.seconds)
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGTERM)
                 out, err = process.communicate(timeout=60)
-                raise AssertionError(f"{' '.join(words)} took more than {seconds:g} s:\n{out}{err}") from None
+                raise AssertionError(f"{' '.join(words)} took more than {self.seconds:g} s:\n{out}{err}") from None
         return Done(argv, process.returncode, out, err)
 
     @contextlib.contextmanager

@@ -30,7 +30,7 @@ from infra.labels import Owner
 from infra.lease import Lease
 from infra.lease_names import private_folder
 
-AT_A_TIME = 3
+AT_A_TIME = 2
 
 
 @pytest.fixture(scope="module")
