@@ -286,7 +286,8 @@ def _had(result: Had | BaseException) -> Had:
 
 def _why(engine: Engine, request: BuildRequest) -> str:
     """Say why something is built: it never was, or which part of its content differs from the newest image's."""
-    earlier = engine.images({labels.IMAGE: short_name(request.name)})
+    named = engine.images({labels.IMAGE: short_name(request.name)})
+    earlier = [one for one in named if any(labels.is_cache_tag(tag, one.labels) for tag in one.tags)]
     if not earlier:
         return "built: there was none"
     newest = max(earlier, key=lambda image: image.created)

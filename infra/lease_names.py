@@ -13,7 +13,13 @@ _OWNER = "owner"
 
 def private_folder(run: str) -> Path:
     """Return a run's folder outside the repository: short, because a socket's path has 107 bytes at most."""
-    return Path(tempfile.gettempdir()) / f"infra-{os.getuid()}-{run}"
+    return _base() / f"infra-{os.getuid()}-{run}"
+
+
+def _base() -> Path:
+    """The folder for temporary files, where a socket can be addressed in it: short and plain."""
+    given = tempfile.gettempdir()
+    return Path(given if re.fullmatch(r"[A-Za-z0-9/._+-]{1,70}", given) else "/tmp")
 
 
 def make_private_folder(run: str, owner: str) -> Path:
@@ -26,7 +32,7 @@ def make_private_folder(run: str, owner: str) -> Path:
 
 def private_folders() -> Iterator[tuple[str, str]]:
     """Yield (run, owner) of the private folders of this user that are there."""
-    for folder in Path(tempfile.gettempdir()).glob(f"infra-{os.getuid()}-*"):
+    for folder in _base().glob(f"infra-{os.getuid()}-*"):
         run = folder.name.rpartition("-")[2]
         if re.fullmatch("[0-9a-f]{8}", run):
             try:

@@ -60,7 +60,9 @@ def holder(port: int, engine: Engine) -> tuple[str, str]:
                 state = {Life.ALIVE: "its owner is alive", Life.DEAD: "its owner is dead"}.get(
                     life_of(container.labels), "its owner cannot be seen from here"
                 )
-            return f"run {run} of {service} (container {container.name}, {state})", f"invoke infra.down --run {run}"
+            alive = state == "its owner is alive"
+            remedy = "wait until it has ended" if alive else f"invoke infra.down --run {run}"
+            return f"run {run} of {service} (container {container.name}, {state})", remedy
     for connection in psutil.net_connections(kind="tcp"):
         if connection.laddr and connection.laddr.port == port and connection.status == psutil.CONN_LISTEN:
             return _process(

@@ -13,6 +13,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 
 from infra import probes
 from infra.engine.client import Engine
+from infra.engine.transport import EngineRefused
 from infra.engine.types import ContainerState
 from infra.errors import NotReady
 from infra.plan import PlannedStep
@@ -104,7 +105,11 @@ def died(engine: Engine, step: PlannedStep, state: ContainerState, mask: Callabl
 
 def log_tail(engine: Engine, step: PlannedStep, mask: Callable[[str], str]) -> tuple[str, ...]:
     """Return the last lines of a component's log, secrets masked."""
-    return tuple(mask(line) for line in engine.logs(step.container, tail=_EVIDENCE_LINES).splitlines())
+    try:
+        text = engine.logs(step.container, tail=_EVIDENCE_LINES)
+    except EngineRefused:  # it was removed meanwhile: that there is no log hides no cause
+        return ()
+    return tuple(mask(line) for line in text.splitlines())
 
 
 def _telling_line(tail: tuple[str, ...]) -> str:

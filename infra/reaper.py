@@ -117,7 +117,7 @@ def _service_environment(given: Mapping[str, str]) -> dict[str, str]:
 
     They inherit this, and must not be taken for the run's. The service itself is known by its socket's path.
     """
-    marks = ("INFRA_RUN", "INFRA_ROLE")
+    marks = ("INFRA_RUN", "INFRA_ROLE", "CONTAINER_HOST")
     return {key: value for key, value in os.environ.items() if key not in marks} | dict(given)
 
 

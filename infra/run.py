@@ -236,9 +236,19 @@ class Run:
                     evidence=tuple(command.tail),
                 )
 
+    def _given(self, made: Plan, numbers: Mapping[str, Mapping[str, int]]) -> dict[str, str]:
+        """Return what a suite gets beside the host's environment."""
+        return {
+            **made.suite_env(numbers, str(self.folder)),
+            "INFRA_RUN": made.run,
+            "INFRA_SERVICE": made.service,
+            "INFRA_RUN_DIR": str(self.folder),
+            "TRACEPARENT": traceparent(made.run, "suite"),
+        }
+
     def _write_env(self, made: Plan, numbers: Mapping[str, Mapping[str, int]]) -> None:
-        env = made.suite_env(numbers, str(self.folder))
-        (self.folder / "env").write_text(made.mask(rundir.dotenv(env)), encoding="utf-8")
+        text = made.mask(rundir.dotenv(self._given(made, numbers)))
+        (self.folder / "env").write_text(text, encoding="utf-8")
 
     def _suite(
         self, made: Plan, numbers: Mapping[str, Mapping[str, int]], held: Lease | None, look: Callable[[], None]
@@ -275,13 +285,7 @@ class Run:
         base.pop(signals.PARENT_PIPE, None)
         owner = held.owner if held else labels.Owner.of(os.getpid())
         marks = processes.environment(made.run, owner, "suite")
-        given = {
-            **made.suite_env(numbers, str(self.folder)),
-            **marks,
-            "INFRA_SERVICE": made.service,
-            "INFRA_RUN_DIR": str(self.folder),
-            "TRACEPARENT": traceparent(made.run, "suite"),
-        }
+        given = self._given(made, numbers) | marks
         return suites.environment(base, given=given, path=made.suite.path, unset=made.suite.unset, cwd=cwd)
 
 

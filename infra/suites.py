@@ -57,8 +57,10 @@ def run(suite: SuiteRun) -> tuple[SuiteResult | None, SuiteFailed | None]:
     """Run the suite to its end; return what its own report says, and why it did not pass. Raises what `look` raises."""
     report = suite.logs / "ginkgo.json"
     binary = _ginkgo(suite)
-    argv = ginkgo.command(binary, suite.spec, suite.args, report)
-    code, tail = _watched(suite, argv)
+    try:
+        code, tail = _watched(suite, ginkgo.command(binary, suite.spec, suite.args, report))
+    finally:
+        binary.unlink(missing_ok=True)
     if not report.exists():
         return None, _no_report(code, tail)
     report.write_text(suite.mask(report.read_text(encoding="utf-8", errors="replace")), encoding="utf-8")

@@ -113,7 +113,11 @@ def env(
         made = _plan(catalog, settings, found.service, found.tier, found.run, "fixed")
         numbers = {step.name: status_of.host_ports(held.engine, step) for step in made.steps}
         values = made.suite_env(numbers, str(settings.runs / found.run))
-        values |= {"INFRA_SERVICE": found.service, "INFRA_RUN_DIR": str(settings.runs / found.run)}
+        values |= {
+            "INFRA_RUN": found.run,
+            "INFRA_SERVICE": found.service,
+            "INFRA_RUN_DIR": str(settings.runs / found.run),
+        }
         if json or format == "json":
             common.show(values)
         else:
