@@ -33,7 +33,7 @@ def new_run() -> str:
     return secrets.token_hex(4)
 
 
-def eventually(what: str, seen: Callable[[], bool], seconds: float = 30.0, every: float = 0.05) -> None:
+def eventually(what: str, seen: Callable[[], bool], seconds: float = 90.0, every: float = 0.05) -> None:
     """Look until it is seen, or fail with what was waited for."""
     deadline = time.monotonic() + seconds
     while not seen():

@@ -254,7 +254,7 @@ def test_a_suite_uses_the_stack_that_is_up_and_leaves_it_up(life: Life) -> None:
     assert life.report["stack"] == life.run
     assert life.report["kept"] is True
     assert life.report["suite"]["passed"] == 91
-    assert any(f"using the stack of run {life.run}" in note for note in life.report["notes"])
+    assert [note for note in life.report["notes"] if life.run in note and "is used, and stays up" in note]
     assert life.suite.lines[-1].count(f"the stack stays up as run {life.run}") == 1
     assert {step(life.report, name)["note"] for name in STACK} == {"was up"}
     assert not [name for name in step_names(life.report) if name.startswith("image ")]
