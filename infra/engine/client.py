@@ -141,7 +141,8 @@ class Engine(Transport):
 
     def remove(self, container: str) -> None:
         """Kill and remove a container with its anonymous volumes; no grace."""
-        params = {"force": "true", "v": "true", "timeout": "0"}
+        # Without "volumes" (the libpod path does not know Docker's "v") its anonymous volumes stay, nobody's.
+        params = {"force": "true", "volumes": "true", "timeout": "0"}
         self._call("DELETE", f"/containers/{container}", params=params, gone_ok=True)
 
     def containers(self, labels: Mapping[str, str] | None = None, *, external: bool = False) -> tuple[Container, ...]:

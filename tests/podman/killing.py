@@ -67,7 +67,7 @@ class Ground:
         path = os.pathsep.join([str(REPO / ".venv/bin"), base.get("PATH", os.defpath)])
         return {**base, "PATH": path, "PYTHONPATH": str(REPO), "INFRA_IMAGES": "local", **more}
 
-    def invoke(self, *words: str, seconds: float = 60.0, **env: str) -> subprocess.CompletedProcess[str]:
+    def invoke(self, *words: str, seconds: float = 180.0, **env: str) -> subprocess.CompletedProcess[str]:
         """Run an invoke task to its end."""
         argv = [sys.executable, "-m", "invoke", *words]
         environ = self.environment(**env)
