@@ -144,8 +144,8 @@ class Component(Word):
     ready: ProbeSpec
     stop_grace: Annotated[float, BeforeValidator(_seconds), Field(ge=0, allow_inf_nan=False)] = 0.0
     memory_mb: Annotated[int, Field(gt=0, strict=True)] | None = None
-    on_reuse: tuple[str, ...] = ()
-    """A command run inside the container when a suite uses a stack that was up before it."""
+    on_reuse: Literal["flush-redis"] | None = None
+    """What gives the component a clean slate when a suite uses a stack that was up before it."""
 
 
 class Step(Word):

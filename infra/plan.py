@@ -75,7 +75,7 @@ class PlannedStep:
     ready: ProbeSpec
     stop_grace_s: float
     memory_mb: int | None
-    on_reuse: tuple[str, ...]
+    on_reuse: Literal["flush-redis"] | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -59,14 +59,19 @@ def _postgres(probe: PostgresProbe, port: int) -> str | None:
     return None
 
 
-def _redis(port: int) -> str | None:
+def flush_redis(port: int) -> str | None:
+    """Empty all databases of a Redis; return why it could not be done, or None."""
+    return _redis(port, "FLUSHALL", b"+OK")
+
+
+def _redis(port: int, command: str = "PING", wanted: bytes = b"+PONG") -> str | None:
     try:
         with socket.create_connection((HOST, port), timeout=_CALL_S) as connection:
-            connection.sendall(b"PING\r\n")
+            connection.sendall(f"{command}\r\n".encode())
             answer = connection.recv(64)
     except OSError as error:
-        return f"PING: {error}"
-    return None if answer.startswith(b"+PONG") else f"PING answered {answer[:40]!r}"
+        return f"{command}: {error}"
+    return None if answer.startswith(wanted) else f"{command} answered {answer[:40]!r}"
 
 
 def _http(probe: HttpProbe, port: int) -> str | None:

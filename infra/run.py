@@ -15,12 +15,11 @@ from typing import Literal
 
 from infra import evidence, labels, lease, plan, ports, processes, prune, rundir, signals, suites, sweep
 from infra.catalog.loading import Catalog, load
-from infra.commands import Command
-from infra.errors import InfraError, Invalid, NotReady
+from infra.errors import InfraError, Invalid
 from infra.images import Images
 from infra.lease import Lease
 from infra.placeholders import render
-from infra.plan import Plan, PlannedStep
+from infra.plan import Plan
 from infra.report import EngineFacts, SuiteResult
 from infra.reporters.files import traceparent
 from infra.settings import Settings
@@ -32,7 +31,6 @@ from infra.watch import Recorder
 Goal = Literal["suite", "up", "images"]
 UP = "infra.up"
 KEEP = "INFRA_KEEP"
-_RESET_S = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,8 +208,8 @@ class Run:
                 with self.recorder.step(step.name) as handle:
                     handle.polls = stack.adopt(step)
                     handle.note = "was up"
-                    if step.on_reuse and goal == "suite":
-                        self._reset(held, step)
+                    if goal == "suite":
+                        stack.reset(step)
             if goal == "suite":
                 self._suite(made, stack.ports, held, stack.look)
         except BaseException as raised:
@@ -222,19 +220,6 @@ class Run:
                 names = [(step.name, step.container) for step in stack.started]
                 evidence.collect(held.engine, made, names, self.folder, failed=error is not None)
                 self.ending.left = sweep.sweep_run(held.engine, made.run)
-
-    def _reset(self, held: Lease, step: PlannedStep) -> None:
-        """Give a component of a stack that was up a clean slate, as it declares."""
-        argv = (*held.connection.podman, "exec", step.container, *step.on_reuse)
-        log = self.folder / "logs" / "reuse.log"
-        with Command(argv, env=held.podman_environment(), log=log, on_line=lambda _: None) as command:
-            if command.wait(_RESET_S) != 0:
-                raise NotReady(
-                    f"it could not be reset for reuse: {' '.join(step.on_reuse)}",
-                    reference="reuse-reset-failed",
-                    remedy="--fresh --ports auto starts a stack of its own",
-                    evidence=tuple(command.tail),
-                )
 
     def _given(self, made: Plan, numbers: Mapping[str, Mapping[str, int]]) -> dict[str, str]:
         """Return what a suite gets beside the host's environment."""

