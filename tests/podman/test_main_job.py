@@ -105,9 +105,9 @@ def _look(
     # No `podman exec`: in a chroot (tests run in one, too) it lands outside of the container.
     guest = ("--rm", "--network", f"notification-{run}", "--entrypoint", "sh", containers["redis"]["Image"])
     resolved = podman("run", *guest, "-c", names).out
-    copied = go_on.parent / "copied"
-    podman("cp", f"notification-datastorage-{run}:/etc/datastorage", str(copied))
-    files = _described(containers["datastorage"]["State"]["Pid"], copied)
+    mounted = Path(podman("mount", f"notification-datastorage-{run}").out.strip())
+    files = _described(containers["datastorage"]["State"]["Pid"], mounted / "etc" / "datastorage")
+    podman("umount", f"notification-datastorage-{run}")
     values = dict(line.split("=", 1) for line in mine.invoke("infra.env", *SERVICE, "--run", run).lines)
     with psycopg.connect(
         host=values["POSTGRES_HOST"],
@@ -142,7 +142,7 @@ def _look(
 
 
 def _described(pid: int, folder: Path) -> str:
-    """Whom a process runs as, then names, modes, owners and contents of the files that were copied from it."""
+    """Whom a process runs as, then names, modes, owners and contents of the files in its folder."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     user = next(line.split()[2] for line in status.splitlines() if line.startswith("Uid:"))
     paths = sorted(folder.iterdir())
