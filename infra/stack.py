@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from infra import ports, probes
@@ -18,17 +20,24 @@ from infra.watch import Recorder
 
 _AUTO_PORT_TRIES = 5
 DEFAULT_GRACE_S = 15.0
+# Below it are the network's own and, where a person attaches more to the network, those that the engine hands out.
+_FIRST_ADDRESS = 100
 
 
 @dataclass
 class Stack:
-    """The containers of one plan. `ports` fills as they start: component to port name to host port."""
+    """The containers of one plan. `ports` fills as they start: component to port name to host port.
+
+    Each has an address of its own, and the names of all in its hosts file: the name server, which all the networks of a
+    host share, is away for a moment whenever any container comes or goes (aardvark-dns 1.4), and a lookup in it fails.
+    """
 
     plan: Plan
     lease: Lease
     recorder: Recorder
     ports: dict[str, dict[str, int]] = field(default_factory=dict)
     started: list[PlannedStep] = field(default_factory=list)
+    addresses: dict[str, str] = field(default_factory=dict)
 
     @property
     def engine(self) -> Engine:
@@ -38,7 +47,8 @@ class Stack:
     def make_network(self) -> None:
         """Create the run's network: the first thing a run makes and the last it removes, so it carries the owner."""
         self.lease.unswept.set()
-        self.engine.create_network(self.plan.network, self.lease.labels())
+        subnet = self.engine.create_network(self.plan.network, self.lease.labels())
+        self.addresses = addresses(subnet, [step.name for step in self.plan.steps])
 
     def start(self, step: PlannedStep, image: str, *, follow: bool) -> None:
         """Create a component's container, copy its files in, start it, and wait for its gate."""
@@ -128,6 +138,8 @@ class Stack:
             image=image,
             alias=step.name,
             network=self.plan.network,
+            address=self.addresses.get(step.name),
+            hosts=self.addresses,
             command=step.command,
             env=step.env,
             labels=self.lease.labels(step.name),
@@ -159,3 +171,11 @@ class Stack:
                 client.follow_logs(step.container, lambda line: watch.log_line(step.name, self.plan.mask(line)))
 
         threading.Thread(target=follow, daemon=True).start()
+
+
+def addresses(subnet: str, names: Sequence[str]) -> dict[str, str]:
+    """Return an address of the subnet for each name; nothing where the subnet is too small to give each one."""
+    network = ipaddress.ip_network(subnet)
+    if network.num_addresses <= _FIRST_ADDRESS + len(names) + 1:
+        return {}
+    return {name: str(network[_FIRST_ADDRESS + number]) for number, name in enumerate(names)}

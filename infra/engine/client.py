@@ -67,7 +67,8 @@ class Engine(Transport):
             "env": dict(spec.env),
             "labels": dict(spec.labels),
             "netns": {"nsmode": "bridge"},
-            "networks": {spec.network: {"aliases": [spec.alias]}},
+            "networks": {spec.network: _attachment(spec)},
+            "hostadd": [f"{name}:{address}" for name, address in spec.hosts.items()],
             "portmappings": [
                 {"container_port": port, "host_port": host, "host_ip": "127.0.0.1", "protocol": "tcp"}
                 for port, host in spec.ports.items()
@@ -168,10 +169,10 @@ class Engine(Transport):
 
     # -- networks and volumes
 
-    def create_network(self, name: str, labels: Labels) -> None:
-        """Create a bridge network with names."""
+    def create_network(self, name: str, labels: Labels) -> str:
+        """Create a bridge network with names; return its subnet, as in `10.89.0.0/24`."""
         body = {"name": name, "driver": "bridge", "dns_enabled": True, "labels": labels}
-        self._call("POST", "/networks/create", data=json.dumps(body))
+        return str(self._json("POST", "/networks/create", data=json.dumps(body))["subnets"][0]["subnet"])
 
     def networks(self, labels: Mapping[str, str] | None = None) -> tuple[Resource, ...]:
         """Return the networks that carry `labels`."""
@@ -258,6 +259,10 @@ class Engine(Transport):
 def _filters(labels: Mapping[str, str]) -> str:
     """Labels as the API filters by them; an empty value asks for the key alone."""
     return json.dumps({"label": [f"{key}={value}" if value else key for key, value in labels.items()]})
+
+
+def _attachment(spec: ContainerSpec) -> dict[str, list[str]]:
+    return {"aliases": [spec.alias], **({"static_ips": [spec.address]} if spec.address else {})}
 
 
 def _host_ports(rows: Iterable[Mapping[str, Any]]) -> tuple[int, ...]:

@@ -57,12 +57,17 @@ class Image:
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerSpec:
-    """What to create. `ports` maps container port to host port, 0 for any free one."""
+    """What to create. `ports` maps container port to host port, 0 for any free one; `hosts` names to addresses.
+
+    Without an `address` the engine chooses one.
+    """
 
     name: str
     image: str
     alias: str
     network: str
+    address: str | None
+    hosts: Mapping[str, str]
     command: tuple[str, ...]
     env: Mapping[str, str]
     labels: Mapping[str, str]

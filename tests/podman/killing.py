@@ -76,12 +76,16 @@ class Ground:
         )
 
     def main_job(
-        self, *words: str, env: Mapping[str, str] = MappingProxyType({}), prefix: tuple[str, ...] = ()
+        self,
+        *words: str,
+        env: Mapping[str, str] = MappingProxyType({}),
+        prefix: tuple[str, ...] = (),
+        invoke: tuple[str, ...] = ("-m", "invoke"),
     ) -> Victim:
         """Start the main job."""
         run = new_run()
         task = ("suite.run", "--service", "notification", "--ports", "auto", "--run", run, *words)
-        return Victim.start((*prefix, sys.executable, "-m", "invoke", *task), self, run, env)
+        return Victim.start((*prefix, sys.executable, *invoke, *task), self, run, env)
 
     def workspace(self) -> Path:
         """A copy of the workspace with a change that has DataStorage built anew."""
@@ -280,6 +284,9 @@ def _engine_left(engine: Engine, run: str) -> Iterator[str]:
                 yield f"{kind} {resource.name}"
     for image in engine.images():
         yield from (f"tag {tag}" for tag in image.tags if run in tag)
+    for secret in engine._json("GET", "/secrets/json") or []:
+        if run in json.dumps(secret["Spec"]):
+            yield f"secret {secret['Spec']['Name']}"
 
 
 def _is_file(folder: Path, container: str) -> bool:
@@ -293,6 +300,10 @@ def _files_left(run: str, seen: Seen) -> Iterator[str]:
         suspects += groups.glob(f"*/libpod_parent/libpod-{container}")
         suspects.append(Path("/run/containers/storage/overlay-containers") / container)
     yield from (f"folder {path}" for path in suspects if path.exists())
+    mounts = Path("/proc/self/mountinfo").read_text(errors="replace")
+    yield from (f"mount of container {container}" for container in seen.containers if container in mounts)
+    for names in Path("/run/containers/networks/aardvark-dns").glob(f"*{run}"):
+        yield f"names of network {names.name}"
     for state in Path("/run").glob("*/buildah-buildah*/state.json"):
         with contextlib.suppress(OSError):
             if run in state.read_text():

@@ -21,11 +21,11 @@ from pathlib import Path
 
 import killing
 import pytest
+from beside import Things, container, dead_owner, foreign_image, hanging, image_of, marks_of, things_of
 from killing import Ground, Seen, Victim, new_run, until_clean, wait
 
 from infra import labels, lease, processes, sweep
 from infra.engine.client import Engine
-from infra.engine.types import ContainerSpec
 from infra.labels import Owner
 from infra.lease import Lease
 from infra.lease_names import private_folder
@@ -58,107 +58,6 @@ def engine(held: Lease) -> Engine:
 
 
 # -- what must not be touched
-
-
-@dataclass(frozen=True)
-class Things:
-    """One thing of each kind that a run may have."""
-
-    container: str
-    network: str
-    volume: str
-    tag: str
-
-    def there(self, engine: Engine) -> list[str]:
-        """Which of them are there, and in what state."""
-        state = engine.state(self.container)
-        return [
-            f"container {state.id} {state.status}" if state else "no container",
-            *(f"network {one.name}" for one in engine.networks() if one.name == self.network),
-            *(f"volume {one.name}" for one in engine.volumes() if one.name == self.volume),
-            f"image {engine.image_id(self.tag)}",
-        ]
-
-    def remove(self, engine: Engine) -> None:
-        engine.remove(self.container)
-        engine.remove_network(self.network)
-        engine.remove_volume(self.volume)
-        engine.untag(self.tag)
-
-
-def image_of(engine: Engine, name: str) -> str:
-    """A cached image that the warm run has left."""
-    return max(engine.images({labels.IMAGE: name}), key=lambda one: one.created).id
-
-
-def container(engine: Engine, name: str, network: str, marks: dict[str, str], volume: str | None = None) -> None:
-    """A Redis that runs."""
-    body = ContainerSpec(
-        name=name,
-        image=image_of(engine, "redis"),
-        alias="redis",
-        network=network,
-        command=("redis-server", "--save", ""),
-        env={},
-        labels=marks,
-        ports={},
-        stop_grace_s=1.0,
-        memory_mb=None,
-    )
-    if volume is None:
-        engine.create(body)
-    else:
-        raw = {"name": name, "image": body.image, "labels": marks, "volumes": [{"Name": volume, "Dest": "/held"}]}
-        engine._json("POST", "/containers/create", data=json.dumps({**raw, "command": list(body.command)}))
-    engine.start(name)
-
-
-def things(engine: Engine, names: Things, marks: dict[str, str]) -> Things:
-    engine.create_network(names.network, marks)
-    engine.create_volume(names.volume, marks)
-    container(engine, names.container, names.network, marks)
-    engine.tag(image_of(engine, "redis"), names.tag)
-    return names
-
-
-def marks_of(run: str, owner: object) -> dict[str, str]:
-    return {
-        labels.RUN: run,
-        labels.SERVICE: "beside",
-        labels.TIER: "none",
-        labels.OWNER: str(owner),
-        labels.CREATED: "2026-01-01T00:00:00+00:00",
-    }
-
-
-def things_of(engine: Engine, run: str, owner: object) -> Things:
-    """A run's things, all with its labels."""
-    names = Things(
-        container=f"beside-redis-{run}",
-        network=f"beside-{run}",
-        volume=f"beside-data-{run}",
-        tag=f"localhost/redis:beside-{run}",
-    )
-    return things(engine, names, marks_of(run, owner))
-
-
-def dead_owner() -> Owner:
-    with subprocess.Popen(["sleep", "60"]) as process:
-        owner = Owner.of(process.pid)
-        process.kill()
-    return owner
-
-
-@contextlib.contextmanager
-def foreign_image(held: Lease, ref: str) -> Iterator[str]:
-    """An image that carries no label at all."""
-    podman, env = list(held.connection.podman), {**os.environ, **dict(held.connection.env)}
-    empty = b"\0" * 10240
-    subprocess.run([*podman, "import", "-", ref], input=empty, env=env, check=True, capture_output=True, timeout=60)
-    try:
-        yield ref
-    finally:
-        held.engine.clone().remove_image(ref)
 
 
 @pytest.fixture(scope="module")
@@ -455,13 +354,6 @@ def test_a_signal_to_invoke_alone(phase: str, signum: int, signalled: dict[tuple
     one = signalled[phase, signum].result(240)
     assert (one.code, one.outcome, one.left) == (128 + signum, "interrupted", [])
     assert PHASES[phase][1] in one.logs
-
-
-def hanging(ground: Ground) -> dict[str, str]:
-    """A suite that takes no notice of signals for ten minutes."""
-    name = "./test/integration/notification"
-    edit = {"services/notification.toml": lambda text: text.replace(name, "./test/runner/hanging")}
-    return {"INFRA_CATALOG": str(ground.catalog(edit))}
 
 
 def test_a_second_interrupt_skips_nothing_and_waits_for_no_grace(warm: Ground, engine: Engine) -> None:

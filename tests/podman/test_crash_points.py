@@ -1,0 +1,180 @@
+"""Every crash point: the main job is killed at each of the points that one run of it has, and nothing is left.
+
+The points are counted, not chosen: see `crashing`. What is looked for afterwards is in `killing`, what stands beside
+the runs meanwhile in `beside`.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import killing
+import pytest
+from beside import Neighbours, neighbours
+from killing import Ground, Seen, new_run, until_clean
+
+from infra import lease
+from infra.engine.client import Engine
+from infra.lease import Lease
+
+AT_A_TIME = 2
+TRIES = 3
+IN_THE_MIDDLE_S = 0.01
+LATER_S = 0.06
+DRIVER = str(Path(__file__).with_name("crashing.py"))
+CHANGES = ("POST", "PUT", "DELETE", "podman")
+PROBES = {"postgres", "migrations", "redis", "datastorage"}
+
+Environment = Callable[[], Mapping[str, str]]
+
+
+@pytest.fixture(scope="module")
+def held() -> Iterator[Lease]:
+    """An engine to look with, and a run of this process's own, which is alive."""
+    with lease.hold(new_run(), "beside", "none") as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
+    """A ground on which all images have been built."""
+    made = Ground.make(tmp_path_factory.mktemp("ground") / "root")
+    done = made.invoke("images.build", "--service", "notification", seconds=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return made
+
+
+@pytest.fixture(scope="module")
+def beside(ground: Ground, held: Lease) -> Iterator[Neighbours]:
+    with neighbours(ground, held) as all_of_them:
+        yield all_of_them
+
+
+@pytest.fixture(scope="module")
+def warm(ground: Ground) -> Environment:
+    """The real four steps, no image to be built, and a suite of one spec."""
+    name = "./test/integration/notification"
+    edit = {"services/notification.toml": lambda text: text.replace(name, "./test/runner/pending")}
+    environ = {"INFRA_CATALOG": str(ground.catalog(edit))}
+    return lambda: environ
+
+
+@pytest.fixture(scope="module")
+def cold(ground: Ground) -> Environment:
+    """The same with two images that are new in each run: one from a recipe, with its version, one of the workspace."""
+
+    def environ() -> Mapping[str, str]:
+        label = f"\nLABEL nonce={new_run()}\n"
+        edit: dict[str, Callable[[str], str]] = {
+            "services/notification.toml": lambda text: text.replace(
+                "./test/integration/notification", "./test/runner/pending"
+            ),
+            "local/redis.Containerfile": lambda text: text + label,
+        }
+        workspace = ground.workspace()
+        with (workspace / "docker/data-storage.Dockerfile").open("a") as dockerfile:
+            dockerfile.write(label)
+        return {"INFRA_CATALOG": str(ground.catalog(edit)), "INFRA_WORKSPACE": str(workspace)}
+
+    return environ
+
+
+@dataclass(frozen=True)
+class Crash:
+    """One kill: at which point, how long after it was reached, and whether the reaper was killed before."""
+
+    number: int
+    name: str
+    after: float
+    reaper_first: bool
+
+    def __str__(self) -> str:
+        reaper = ", its reaper before it" if self.reaper_first else ""
+        return f"{self.number} {self.name} + {self.after * 1000:g} ms{reaper}"
+
+
+def points(ground: Ground, environ: Environment, log: Path) -> list[str]:
+    """The points of one clean run."""
+    with ground.main_job("--fresh", env=environ(), invoke=(DRIVER, "--log", str(log), "--")) as run:
+        assert run.ends(300) == 0, "\n".join(run.lines)
+    return log.read_text().replace(f"-{run.run}", "").splitlines()
+
+
+def kill(ground: Ground, environ: Environment, engine: Engine, crash: Crash, folder: Path) -> tuple[float, list[str]]:
+    """Kill a run there; return the seconds until nothing of it was left, and what was left when time was over."""
+    driver = [DRIVER, "--log", str(folder / f"{new_run()}.points"), "--at", str(crash.number)]
+    driver += ["--after", str(crash.after), *(["--reaper-first"] if crash.reaper_first else []), "--"]
+    for _ in range(TRIES):
+        with ground.main_job("--fresh", env=environ(), invoke=tuple(driver)) as run:
+            code = run.ends(300)
+        assert code in (0, -signal.SIGKILL), "\n".join(run.lines)
+        seen = Seen.of(engine, run.run)
+        if code == 0:  # the kill came after the end
+            continue
+        if not crash.reaper_first:
+            return until_clean(engine, run.run)
+        start = ground.invoke("images.build", "--service", "notification")
+        assert start.returncode == 0, start.stdout + start.stderr
+        return 0.0, killing.left(engine, run.run, seen)
+    raise AssertionError(f"{TRIES} runs ended before {crash}")
+
+
+def kill_all(
+    ground: Ground, environ: Environment, held: Lease, beside: Neighbours, crashes: list[Crash], folder: Path
+) -> None:
+    """Kill a run at each point, two at a time; look each time at what is left, and at what stands beside."""
+    before = beside.state()
+    problems = []
+    slowest = 0.0
+
+    def one(crash: Crash) -> tuple[Crash, float, list[str], bool]:
+        seconds, left = kill(ground, environ, held.engine.clone(), crash, folder)
+        return crash, seconds, left, beside.state() == before
+
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        for crash, seconds, left, untouched in pool.map(one, crashes):
+            slowest = max(slowest, seconds)
+            if left or seconds > killing.CLEAN_S:
+                problems.append(f"{crash}: after {seconds:.1f} s {', '.join(left) or 'nothing'} was left")
+            if not untouched:
+                problems.append(f"{crash}: what stands beside it changed")
+    print(f"killed at {len(crashes)}/{len(crashes)}, left {len(problems)}; the slowest was clean after {slowest:.1f} s")
+    assert problems == []
+    assert beside.state() == before
+
+
+def test_the_owner_killed_in_every_call_that_changes_something(
+    ground: Ground, warm: Environment, held: Lease, beside: Neighbours, tmp_path: Path
+) -> None:
+    names = points(ground, warm, tmp_path / "points")
+    assert {name.split("-")[1] for name in names if name.startswith("poll ")} == PROBES
+    calls = [(n, name) for n, name in enumerate(names, start=1) if name.startswith(CHANGES)]
+    assert len(calls) > 4 * 3  # a create, a start and a removal of each container, and more
+    kill_all(ground, warm, held, beside, [Crash(n, name, IN_THE_MIDDLE_S, False) for n, name in calls], tmp_path)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(4 * 3600)
+@pytest.mark.parametrize("reaper_first", [False, True], ids=["owner", "reaper-then-owner"])
+@pytest.mark.parametrize("images", ["warm", "cold"])
+def test_every_point_before_it_in_the_middle_of_it_and_later(
+    images: str,
+    reaper_first: bool,
+    ground: Ground,
+    held: Lease,
+    beside: Neighbours,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:
+    environ = request.getfixturevalue(images)
+    names = points(ground, environ, tmp_path / "points")
+    crashes = [
+        Crash(number, name, after, reaper_first)
+        for after in (0.0, IN_THE_MIDDLE_S, LATER_S)
+        for number, name in enumerate(names, start=1)
+    ]
+    kill_all(ground, environ, held, beside, crashes, tmp_path)
