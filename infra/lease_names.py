@@ -41,6 +41,11 @@ def private_folders() -> Iterator[tuple[str, str]]:
                 continue
 
 
+def bridge(run: str) -> str:
+    """Return the name of the network interface of a run's network: 15 characters at most."""
+    return f"infra{run}"
+
+
 def cgroup(run: str) -> str:
     """Return the name of the control group of a run's builds."""
     return f"infra-{run}"

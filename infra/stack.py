@@ -5,20 +5,23 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from infra import ports, probes
+from infra.engine import host
 from infra.engine.client import Engine
 from infra.engine.transport import EngineRefused
 from infra.engine.types import ContainerSpec, TarFile
 from infra.errors import InfraError, NotReady
 from infra.lease import Lease
+from infra.lease_names import bridge
 from infra.plan import Plan, PlannedStep
 from infra.readiness import Gate, died, gone
 from infra.watch import Recorder
 
 _AUTO_PORT_TRIES = 5
+_SUBNET_TRIES = 5
 DEFAULT_GRACE_S = 15.0
 # Below it are the network's own and, where a person attaches more to the network, those that the engine hands out.
 _FIRST_ADDRESS = 100
@@ -47,8 +50,21 @@ class Stack:
     def make_network(self) -> None:
         """Create the run's network: the first thing a run makes and the last it removes, so it carries the owner."""
         self.lease.unswept.set()
-        subnet = self.engine.create_network(self.plan.network, self.lease.labels())
+        subnet = self._create_network()
         self.addresses = addresses(subnet, [step.name for step in self.plan.steps])
+
+    def _create_network(self) -> str:
+        """Create it with an interface and a subnet of our own choice; return the subnet.
+
+        Podman takes the lowest that is free, but a service does not see what another has created within the kernel's
+        tick of 4 to 10 ms in which it looked last (it compares its folder's time): two runs that begin together would
+        share a subnet and a bridge, and the first to end would take both away.
+        """
+        name, run, marks = self.plan.network, self.plan.run, self.lease.labels()
+        for subnet in subnets(host.subnet_pool(), run):
+            with contextlib.suppress(EngineRefused):  # it is taken
+                return self.engine.create_network(name, marks, interface=bridge(run), subnet=subnet)
+        return self.engine.create_network(name, marks)
 
     def start(self, step: PlannedStep, image: str, *, follow: bool) -> None:
         """Create a component's container, copy its files in, start it, and wait for its gate."""
@@ -171,6 +187,17 @@ class Stack:
                 client.follow_logs(step.container, lambda line: watch.log_line(step.name, self.plan.mask(line)))
 
         threading.Thread(target=follow, daemon=True).start()
+
+
+def subnets(pool: tuple[str, int] | None, run: str) -> Iterator[str]:
+    """Yield subnets of a pool to try for a run, a few: the first follows from the run's name, the others from it."""
+    if pool is None:
+        return
+    base = ipaddress.ip_network(pool[0])
+    count = 2 ** (pool[1] - base.prefixlen)
+    for number in range(_SUBNET_TRIES):
+        at = (int(run, 16) + number * (count // 3 + 1)) % count
+        yield f"{base[at * 2 ** (base.max_prefixlen - pool[1])]}/{pool[1]}"
 
 
 def addresses(subnet: str, names: Sequence[str]) -> dict[str, str]:

@@ -136,7 +136,7 @@ def sweep_dead(engine: Engine) -> tuple[str, ...]:
             swept.append(run)
         shutil.rmtree(private_folder(run), ignore_errors=True)
     swept += _drop_tags_without_a_run(engine)
-    swept += buildah.remove_dead(engine, lambda: {found.run for found in runs(engine)})
+    swept += buildah.remove_dead(engine, lambda: _not_dead(engine))
     return tuple(dict.fromkeys(swept))
 
 
@@ -214,10 +214,22 @@ def run_tags(engine: Engine, run: str | None = None) -> tuple[str, ...]:
     return tuple(tag for tag in tags if run is None or tag.endswith(f"-{run}"))
 
 
+def _not_dead(engine: Engine) -> set[str]:
+    """Return the runs that have something in the engine, or on this host an owner that is not dead.
+
+    The engine alone may not know: a service of Podman's does not see a network that another one has created within the
+    kernel's tick in which it looked last.
+    """
+    found = {found.run for found in runs(engine)}
+    found |= {process.run for process in processes.of_runs() if process.life is not Life.DEAD}
+    owners = ((run, labels.Owner.parse(text)) for run, text in private_folders())
+    return found | {run for run, owner in owners if owner is not None and owner.life() is not Life.DEAD}
+
+
 def _drop_tags_without_a_run(engine: Engine) -> list[str]:
     """A run's network is made before its first tag and removed after its last, so a tag without one is nobody's."""
     tags = run_tags(engine)
-    alive = {found.run for found in runs(engine)}
+    alive = _not_dead(engine)
     dead = [ref for ref in tags if ref.rpartition("-")[2] not in alive]
     for ref in dead:
         engine.untag(ref)

@@ -15,6 +15,7 @@ from typing import Any
 
 import requests
 
+from infra.engine import names
 from infra.engine.transport import EngineRefused, Transport
 from infra.engine.types import Container, ContainerSpec, ContainerState, Image, Resource, TarFile
 from infra.errors import Unavailable
@@ -169,9 +170,15 @@ class Engine(Transport):
 
     # -- networks and volumes
 
-    def create_network(self, name: str, labels: Labels) -> str:
+    def create_network(
+        self, name: str, labels: Labels, *, interface: str | None = None, subnet: str | None = None
+    ) -> str:
         """Create a bridge network with names; return its subnet, as in `10.89.0.0/24`."""
-        body = {"name": name, "driver": "bridge", "dns_enabled": True, "labels": labels}
+        body: dict[str, Any] = {"name": name, "driver": "bridge", "dns_enabled": True, "labels": labels}
+        if interface is not None:
+            body["network_interface"] = interface
+        if subnet is not None:
+            body["subnets"] = [{"subnet": subnet}]
         return str(self._json("POST", "/networks/create", data=json.dumps(body))["subnets"][0]["subnet"])
 
     def networks(self, labels: Mapping[str, str] | None = None) -> tuple[Resource, ...]:
@@ -233,16 +240,19 @@ class Engine(Transport):
     def tag(self, image: str, ref: str) -> None:
         """Give an image another name."""
         repo, _, tag = ref.rpartition(":")
-        self._call("POST", f"/images/{image}/tag", params={"repo": repo, "tag": tag})
+        with names.alone():
+            self._call("POST", f"/images/{image}/tag", params={"repo": repo, "tag": tag})
 
     def untag(self, ref: str) -> None:
         """Take a name away; the image stays."""
         repo, _, tag = ref.rpartition(":")
-        self._call("POST", f"/images/{ref}/untag", params={"repo": repo, "tag": tag}, gone_ok=True)
+        with names.alone():
+            self._call("POST", f"/images/{ref}/untag", params={"repo": repo, "tag": tag}, gone_ok=True)
 
     def remove_image(self, image: str, *, force: bool = False) -> None:
-        """Remove an image that nothing uses; by force also one that cannot be read."""
-        self._call("DELETE", f"/images/{image}", params={"force": "true"} if force else {}, gone_ok=True)
+        """Remove an image that nothing uses, or one of its names; by force also one that cannot be read."""
+        with names.alone():
+            self._call("DELETE", f"/images/{image}", params={"force": "true"} if force else {}, gone_ok=True)
 
     def pull(self, ref: str, on_line: Callable[[str], None]) -> None:
         """Pull an image, its progress line by line. Raises `EngineRefused` with the registry's words."""

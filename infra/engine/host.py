@@ -19,6 +19,7 @@ import tomli_w
 
 # What Podman asks for by itself when it runs as root (containers-common).
 _DEFAULT_LIMITS = {"nofile": (resource.RLIMIT_NOFILE, 1048576), "nproc": (resource.RLIMIT_NPROC, 4194304)}
+_DEFAULT_POOL = {"base": "10.89.0.0/16", "size": 24}
 # Where an administrator puts authorities of the house's own, and the bundle that is made from them.
 _ANCHORS = {
     "/usr/local/share/ca-certificates": "/etc/ssl/certs/ca-certificates.crt",
@@ -76,6 +77,16 @@ def own_authorities() -> Path | None:
         if Path(bundle).is_file() and any(path.is_file() for path in Path(anchors).rglob("*")):
             return Path(bundle)
     return None
+
+
+def subnet_pool() -> tuple[str, int] | None:
+    """Return where Podman takes subnets from first, as (network, prefix length), or None where that is unknown."""
+    network = _merge(*(_read(source) for source in _in_force())).get("network", {})
+    pools = network.get("default_subnet_pools", [_DEFAULT_POOL])
+    try:
+        return str(pools[0]["base"]), int(pools[0]["size"])
+    except (IndexError, KeyError, TypeError, ValueError):
+        return None
 
 
 def overrides(host: HostFacts) -> tuple[dict[str, dict[str, Any]], tuple[str, ...]]:

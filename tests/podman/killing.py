@@ -24,6 +24,7 @@ from types import MappingProxyType
 from infra import labels
 from infra.engine.client import Engine
 from infra.errors import InfraError
+from infra.lease_names import bridge
 
 REPO = Path(__file__).resolve().parents[2]
 CLEAN_S = 5.0
@@ -227,7 +228,7 @@ def monitored(name: str) -> bool:
     return any(f"\n-n\n{name}\n" in text_of(process, "cmdline") for process in processes())
 
 
-def _processes_left(run: str) -> Iterator[str]:
+def _processes_left(run: str, seen: Seen) -> Iterator[str]:
     folder = f"infra-{os.getuid()}-{run}"
     ours = Path("/proc/self/ns/mnt").readlink()
     for process in processes():
@@ -235,7 +236,7 @@ def _processes_left(run: str) -> Iterator[str]:
         signs = {
             "environment": f"\nINFRA_RUN={run}\n" in "\n" + text_of(process, "environ"),
             "arguments": run in argv,
-            "control group": f"/infra-{run}" in text_of(process, "cgroup"),
+            "control group": any(group in text_of(process, "cgroup") for group in (f"/infra-{run}", *seen.containers)),
         }
         with contextlib.suppress(OSError):
             elsewhere = (process / "ns/mnt").readlink() != ours
@@ -265,7 +266,7 @@ class Seen:
 def left(engine: Engine, run: str, seen: Seen) -> list[str]:
     """Everything of a run that is still there, in words."""
     try:
-        return [*_engine_left(engine, run), *_processes_left(run), *_files_left(run, seen)]
+        return [*_engine_left(engine, run), *_processes_left(run, seen), *_files_left(run, seen)]
     except InfraError as error:  # the list was made while something vanished
         return [f"no answer: {error.message}"]
 
@@ -302,6 +303,8 @@ def _files_left(run: str, seen: Seen) -> Iterator[str]:
     yield from (f"folder {path}" for path in suspects if path.exists())
     mounts = Path("/proc/self/mountinfo").read_text(errors="replace")
     yield from (f"mount of container {container}" for container in seen.containers if container in mounts)
+    if Path("/sys/class/net", bridge(run)).exists():
+        yield f"network interface {bridge(run)}"
     for names in Path("/run/containers/networks/aardvark-dns").glob(f"*{run}"):
         yield f"names of network {names.name}"
     for state in Path("/run").glob("*/buildah-buildah*/state.json"):

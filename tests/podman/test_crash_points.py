@@ -7,6 +7,7 @@ the runs meanwhile in `beside`.
 from __future__ import annotations
 
 import signal
+import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import killing
 import pytest
 from beside import Neighbours, neighbours
 from killing import Ground, Seen, new_run, until_clean
+from product import Podman
 
 from infra import lease
 from infra.engine.client import Engine
@@ -61,6 +63,29 @@ def warm(ground: Ground) -> Environment:
     edit = {"services/notification.toml": lambda text: text.replace(name, "./test/runner/pending")}
     environ = {"INFRA_CATALOG": str(ground.catalog(edit))}
     return lambda: environ
+
+
+@pytest.fixture(scope="module")
+def socket(podman: Podman, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An engine that is not the run's own: a service that is there already, as with podman.socket."""
+    url = f"unix://{tmp_path_factory.mktemp('s')}/podman.sock"
+    with subprocess.Popen(["podman", "system", "service", "--time=0", url], env=podman.env) as service:
+        try:
+            killing.wait("the service", Path(url.removeprefix("unix://")).exists, 20)
+            yield url
+        finally:
+            service.terminate()
+            service.wait(20)
+
+
+@pytest.fixture(scope="module")
+def warm_socket(warm: Environment, socket: str) -> Environment:
+    return lambda: {**warm(), "CONTAINER_HOST": socket}
+
+
+@pytest.fixture(scope="module")
+def cold_socket(cold: Environment, socket: str) -> Environment:
+    return lambda: {**cold(), "CONTAINER_HOST": socket}
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +163,7 @@ def kill_all(
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         for crash, seconds, left, untouched in pool.map(one, crashes):
             slowest = max(slowest, seconds)
+            print(f"{crash}: clean after {seconds:.1f} s")
             if left or seconds > killing.CLEAN_S:
                 problems.append(f"{crash}: after {seconds:.1f} s {', '.join(left) or 'nothing'} was left")
             if not untouched:
@@ -160,7 +186,7 @@ def test_the_owner_killed_in_every_call_that_changes_something(
 @pytest.mark.soak
 @pytest.mark.timeout(4 * 3600)
 @pytest.mark.parametrize("reaper_first", [False, True], ids=["owner", "reaper-then-owner"])
-@pytest.mark.parametrize("images", ["warm", "cold"])
+@pytest.mark.parametrize("images", ["warm", "cold", "warm_socket", "cold_socket"])
 def test_every_point_before_it_in_the_middle_of_it_and_later(
     images: str,
     reaper_first: bool,
