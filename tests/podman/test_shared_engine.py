@@ -1,0 +1,100 @@
+"""What runs on one host share, although each has its own: names of images, a name server, the folder of networks.
+
+Each of these was found by killing runs beside each other (docs/always-clean.md).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+
+import killing
+import pytest
+from beside import dead_owner, hanging, image_of
+from killing import Ground, new_run
+from product import Podman
+
+from infra import lease
+from infra.engine.client import Engine
+from infra.labels import Owner
+from infra.lease import Lease
+from infra.lease_names import bridge, make_private_folder, private_folder
+
+ROUNDS = 25
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
+    made = Ground.make(tmp_path_factory.mktemp("ground") / "root")
+    done = made.invoke("images.build", "--service", "notification", seconds=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return made
+
+
+@pytest.fixture(scope="module")
+def two(ground: Ground) -> Iterator[tuple[Lease, Lease]]:
+    """Two owners, each with an engine service of its own on the one store."""
+    with lease.hold(new_run(), "one", "none") as one, lease.hold(new_run(), "other", "none") as other:
+        yield one, other
+
+
+def test_names_of_one_image_that_many_change_at_once_are_not_lost(two: tuple[Lease, Lease]) -> None:
+    image = image_of(two[0].engine, "redis")
+    lost: list[str] = []
+
+    def change(engine: Engine, who: int) -> None:
+        for number in range(ROUNDS):
+            ref = f"localhost/shared-{who}:number-{number}"
+            engine.tag(image, ref)
+            if engine.image_id(ref) != image:
+                lost.append(ref)
+            engine.untag(ref)
+
+    changing = [
+        threading.Thread(target=change, args=(one.engine.clone(), number)) for number, one in enumerate((*two, *two))
+    ]
+    for thread in changing:
+        thread.start()
+    for thread in changing:
+        thread.join(120)
+    stayed = [tag for one in two[0].engine.images() for tag in one.tags if tag.startswith("localhost/shared-")]
+    for ref in stayed:
+        two[0].engine.untag(ref)
+    assert (lost, stayed) == ([], [])
+
+
+def test_a_stack_needs_no_name_server_and_shares_no_bridge(ground: Ground, podman: Podman) -> None:
+    with ground.main_job("--fresh", env=hanging(ground)) as going:
+        going.reach("its suite", lambda: going.said("  check "), 240)
+        name = f"notification-{going.run}"
+        assert json.loads(podman("network", "inspect", name).out)[0]["network_interface"] == bridge(going.run)
+        addresses = {}
+        for component in ("postgres", "redis", "datastorage"):
+            inspected = podman.inspect(f"notification-{component}-{going.run}")
+            addresses[component] = inspected["NetworkSettings"]["Networks"][name]["IPAddress"]
+            hosts = dict(entry.split(":", 1) for entry in inspected["HostConfig"]["ExtraHosts"])
+            assert hosts.keys() == {"postgres", "migrations", "redis", "datastorage"}
+            assert {who: hosts[who] for who in addresses} == addresses
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_tag_without_a_network_stays_while_its_owner_is_seen_on_this_host(
+    alive: bool, ground: Ground, two: tuple[Lease, Lease]
+) -> None:
+    """An engine may not see a network that another service has just made: it is not asked alone."""
+    run = new_run()
+    ref = f"localhost/redis:beside-{run}"
+    engine = two[0].engine
+    make_private_folder(run, str(Owner.of(os.getpid()) if alive else dead_owner()))
+    try:
+        engine.tag(image_of(engine, "redis"), ref)
+        assert ground.invoke("infra.gc").returncode == 0
+        assert (engine.image_id(ref) is not None) is alive
+    finally:
+        engine.untag(ref)
+        if private_folder(run).exists():
+            (private_folder(run) / "owner").unlink()
+            private_folder(run).rmdir()
+    assert killing.left(engine, run, killing.Seen()) == []
