@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import killing
-from killing import Ground, Victim, new_run
+from killing import NOTIFICATION, Edits, Ground, Victim, new_run
 
 from infra.engine.client import Engine
 
@@ -89,3 +89,9 @@ def nonce_env(ground: Ground, changed: str) -> dict[str, str]:
         "debian": {"local/debian.toml": lambda text: text.replace('"ca-certificates"', '"ca-certificates", "adduser"')},
     }
     return {"INFRA_CATALOG": str(ground.catalog(edits[changed]))} if changed else {}
+
+
+def before(command: str) -> Edits:
+    """A command that runs before the suite."""
+    step = f'before = [{{ name = "wait", command = ["sh", "-c", "{command}"] }}]'
+    return {NOTIFICATION: lambda text: text.replace("[tiers.integration]\n", f"[tiers.integration]\n{step}\n")}

@@ -28,19 +28,13 @@ from typing import Any
 
 import pytest
 from killing import NOTIFICATION, Edits, Ground, Victim, new_run, through_nox, until_clean, wait
-from moments import LAST_BUILD_STEP, Moment, has_written, is_in, logged, nonce_env, role, said
+from moments import LAST_BUILD_STEP, Moment, before, has_written, is_in, logged, nonce_env, role, said
 
 from infra.engine.client import Engine
 from infra.lease import Lease
 
 AT_A_TIME = 2
 NO_EDITS: Edits = MappingProxyType({})
-
-
-def before(command: str) -> Edits:
-    """A command that runs before the suite."""
-    step = f'before = [{{ name = "wait", command = ["sh", "-c", "{command}"] }}]'
-    return {NOTIFICATION: lambda text: text.replace("[tiers.integration]\n", f"[tiers.integration]\n{step}\n")}
 
 
 def suite(package: str) -> Edits:
