@@ -23,7 +23,7 @@ import killing
 import pytest
 from killing import Ground, Seen, Victim, new_run, until_clean
 from moments import Moment, before, has_written, logged, said
-from owned import container, things_of
+from owned import container, dead_owner, things_of
 
 from infra import labels
 from infra.engine.client import Engine
