@@ -26,17 +26,17 @@ def execute(settings: Settings, request: Request, console: Reporter, goal: Goal)
     recorder = Recorder(Reporters([console, files]))
     started = datetime.now(UTC)
     error: Ended | None = None
-    with signals.caught() as interrupts:
+    with signals.caught(output=True) as interrupts, interrupts.held():
         try:
-            Run(settings, replace(request, run=run), recorder, interrupts, ending, folder).go(goal)
+            with interrupts.raised():
+                Run(settings, replace(request, run=run), recorder, interrupts, ending, folder).go(goal)
         except Ended as caught:
             error = caught
         except Exception as caught:  # noqa: BLE001 - the last resort: a bug of ours still ends in a report
             error = _bug(caught)
-        with interrupts.held():
-            report = _report(run, request, recorder, ending, started, error, folder)
-            recorder.watch.run_finished(report)
-            rundir.prune(settings.runs)
+        report = _report(run, request, recorder, ending, started, error, folder)
+        recorder.watch.run_finished(report)
+        rundir.prune(settings.runs)
     return report
 
 

@@ -6,10 +6,11 @@ one ends the gate at once.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
 
 from infra import probes
 from infra.engine.client import Engine
@@ -39,10 +40,12 @@ class Gate:
     def wait(self, mask: Callable[[str], str]) -> int:
         """Wait until the step is ready and return the number of polls. Raises `NotReady`."""
         polls = 0
+        began = start = time.monotonic()
 
         def poll() -> None:
-            nonlocal polls
+            nonlocal polls, began
             polls += 1
+            began = time.monotonic()
             state = self.engine.state(self.step.container)
             if state is None:
                 raise gone(self.step)
@@ -66,7 +69,8 @@ class Gate:
         Retrying(
             retry=retry_if_exception_type(_NotYet),
             wait=wait_exponential(multiplier=_FIRST_S, exp_base=_GROWTH, max=_LONGEST_S),
-            stop=stop_after_delay(self.step.ready.timeout),
+            # The last poll begins after the time is over: who was stopped (Ctrl-Z) looks once more before it judges.
+            stop=lambda _: began - start >= self.step.ready.timeout,
             retry_error_callback=give_up,
         )(poll)
         return polls

@@ -148,13 +148,14 @@ class Run:
         """A stack whose removal is registered before anything of it exists."""
         stack = Stack(plan=made, lease=held, recorder=self.recorder)
         error: BaseException | None = None
-        try:
-            yield stack
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
-            with self.interrupts.held():
+        with self.interrupts.held():
+            try:
+                with self.interrupts.raised():
+                    yield stack
+            except BaseException as raised:
+                error = raised
+                raise
+            finally:
                 self._end(stack, error)
 
     def _end(self, stack: Stack, error: BaseException | None) -> None:
@@ -171,8 +172,7 @@ class Run:
                 self.recorder.note(f"remove it: invoke infra.down --run {made.run}")
                 return
             self.ending.left = (f"run {made.run}: the engine does not answer; the next start sweeps it",)
-            with contextlib.suppress(InfraError):
-                stack.drain(self.interrupts.hurry)
+            stack.drain(self.interrupts.hurry)
             self.ending.left = sweep.sweep_run(engine, made.run, min(stack.lease.builds, default=None))
             stack.lease.unswept.clear()
             with contextlib.suppress(InfraError):

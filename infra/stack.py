@@ -118,7 +118,20 @@ class Stack:
         """Stop the components that ask for a grace period, last started first; everything else is just removed."""
         for step in reversed(self.started):
             if step.stop_grace_s > 0 and not hurry.is_set():
-                self.engine.stop(step.container, step.stop_grace_s)
+                self._stop(step, hurry)
+
+    def _stop(self, step: PlannedStep, hurry: threading.Event) -> None:
+        """Stop one component. Once `hurry` is set the call is left alone: the sweep kills what it waits for."""
+        client = self.engine.clone()
+
+        def stop() -> None:
+            with contextlib.suppress(InfraError):  # what cannot be asked is removed all the same
+                client.stop(step.container, step.stop_grace_s)
+
+        stopping = threading.Thread(target=stop, daemon=True)
+        stopping.start()
+        while stopping.is_alive() and not hurry.is_set():
+            stopping.join(0.05)
 
     def _run(self, step: PlannedStep, image: str) -> None:
         for attempt in range(_AUTO_PORT_TRIES):

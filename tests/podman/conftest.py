@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from killing import Ground, new_run, until_clean
 from product import CATALOG, WORKSPACE, Podman, Project
 
+from infra import lease
+from infra.engine.client import Engine
 from infra.engine.discover import private_environment
+from infra.lease import Lease
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +46,27 @@ def make_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Proj
         return Project.make(tmp_path_factory.mktemp("project"), catalog=catalog, workspace=workspace)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def held() -> Iterator[Lease]:
+    """An engine to look with, and a run of this process's own, which is alive."""
+    with lease.hold(new_run(), "beside", "none") as one:
+        yield one
+
+
+@pytest.fixture
+def engine(held: Lease) -> Engine:
+    return held.engine.clone()
+
+
+@pytest.fixture(scope="session")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
+    """A ground on which all images have been built once; the run that did it has left nothing either."""
+    made = Ground.make(tmp_path_factory.mktemp("ground") / "root")
+    with lease.hold(new_run(), "beside", "none") as looking, made.main_job("--fresh") as run:
+        code = run.ends(600)
+        assert code == 0, "\n".join(run.lines)
+        _, left = until_clean(looking.engine, run.run, 0.0)
+        assert left == []
+    return made

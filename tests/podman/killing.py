@@ -16,16 +16,20 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
+
+from product import free_ports
 
 from infra import labels
 from infra.engine.client import Engine
 from infra.errors import InfraError
 from infra.lease_names import bridge
 
+Edits = Mapping[str, Callable[[str], str]]
 REPO = Path(__file__).resolve().parents[2]
 CLEAN_S = 5.0
 _LOOK_S = 0.01
@@ -98,7 +102,7 @@ class Ground:
         subprocess.run(["git", "-C", copy, "add", "--all"], check=True, timeout=30)
         return copy
 
-    def catalog(self, change: Mapping[str, Callable[[str], str]]) -> Path:
+    def catalog(self, change: Edits) -> Path:
         """A copy of the catalogue with files changed."""
         copy = self.root / f"catalog-{new_run()}"
         shutil.copytree(REPO / "infra/catalog", copy, ignore=_GENERATED)
@@ -110,6 +114,9 @@ class Ground:
         return copy
 
 
+Start = Callable[[tuple[str, ...], Ground, str, Mapping[str, str]], "Victim"]
+
+
 @dataclass
 class Victim:
     """A main job while it goes on."""
@@ -118,6 +125,7 @@ class Victim:
     ground: Ground
     run: str
     lines: list[str] = field(default_factory=list)
+    service: str = "notification"
     _reader: threading.Thread | None = None
 
     @classmethod
@@ -186,6 +194,36 @@ class Victim:
 
     def ends(self, seconds: float = 60.0) -> int:
         return self.process.wait(seconds)
+
+
+NOTIFICATION = "services/notification.toml"
+THROUGH_NOX = "signalled"
+
+
+def through_nox(
+    ground: Ground, edits: Edits, env: Mapping[str, str] = MappingProxyType({}), start: Start = Victim.start
+) -> Victim:
+    """The main job as a person starts it: nox in a process group of its own, and its run as it says it.
+
+    The service has ports of its own, and a name of its own, so that it never meets a stack that is up.
+    """
+    table = tomllib.loads((REPO / "infra/catalog" / NOTIFICATION).read_text())["ports"]
+    numbers = [port for ports in table.values() for port in (ports.values() if isinstance(ports, dict) else [ports])]
+    ports = dict(zip(map(str, numbers), map(str, free_ports(len(numbers))), strict=True))
+
+    def edit(text: str) -> str:
+        text = re.sub("|".join(ports), lambda found: ports[found[0]], text)
+        return edits[NOTIFICATION](text) if NOTIFICATION in edits else text
+
+    catalog = ground.catalog({**edits, NOTIFICATION: edit})
+    (catalog / NOTIFICATION).rename(catalog / f"services/{THROUGH_NOX}.toml")
+    argv = (sys.executable, "-m", "nox", "-s", f"integration-{THROUGH_NOX}")
+    victim = start(argv, ground, "", {**env, "INFRA_CATALOG": str(catalog)})
+    victim.service = THROUGH_NOX
+    victim.reach("the run's name", lambda: victim.said("integration: run "))
+    line = next(line for line in victim.lines if "integration: run " in line)
+    victim.run = line.partition(": run ")[2][:8]
+    return victim
 
 
 # -- processes, as the kernel shows them

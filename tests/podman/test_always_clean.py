@@ -12,7 +12,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,10 +20,12 @@ from pathlib import Path
 
 import killing
 import pytest
-from beside import Things, container, dead_owner, foreign_image, hanging, image_of, marks_of, things_of
-from killing import Ground, Seen, Victim, new_run, until_clean, wait
+from beside import foreign_image
+from killing import Ground, Seen, new_run, until_clean, wait
+from moments import LAST_BUILD_STEP, Moment, is_in, logged, monitored, nonce_env, role, said, socket
+from owned import Things, container, dead_owner, image_of, marks_of, things_of
 
-from infra import labels, lease, processes, sweep
+from infra import labels, processes, sweep
 from infra.engine.client import Engine
 from infra.labels import Owner
 from infra.lease import Lease
@@ -34,27 +35,8 @@ AT_A_TIME = 2
 
 
 @pytest.fixture(scope="module")
-def held() -> Iterator[Lease]:
-    """An engine to look with, and a run of this process's own, which is alive."""
-    with lease.hold(new_run(), "beside", "none") as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
-def warm(tmp_path_factory: pytest.TempPathFactory, held: Lease) -> Ground:
-    """A ground on which all images have been built once; the run that did it has left nothing either."""
-    ground = Ground.make(tmp_path_factory.mktemp("ground") / "root")
-    with ground.main_job("--fresh") as run:
-        code = run.ends(600)
-        assert code == 0, "\n".join(run.lines)
-        _, left = until_clean(held.engine, run.run, 0.0)
-        assert left == []
+def warm(ground: Ground) -> Ground:
     return ground
-
-
-@pytest.fixture
-def engine(held: Lease) -> Engine:
-    return held.engine.clone()
 
 
 # -- what must not be touched
@@ -93,58 +75,6 @@ def strangers(held: Lease, warm: Ground) -> Iterator[Callable[[], dict[str, list
 # -- twenty moments
 
 
-@dataclass(frozen=True)
-class Moment:
-    """A moment of the main job: what is seen, and how long after."""
-
-    name: str
-    sees: tuple[Callable[[Victim, Engine], bool], ...]
-    after: float = 0.0
-    changed: str = ""
-    group: bool = False
-
-
-def said(text: str) -> Callable[[Victim, Engine], bool]:
-    return lambda run, _: run.said(text)
-
-
-def logged(name: str, text: str) -> Callable[[Victim, Engine], bool]:
-    return lambda run, _: run.logged(name, text)
-
-
-def role(name: str) -> Callable[[Victim, Engine], bool]:
-    return lambda run, _: bool(killing.with_role(run.run, name))
-
-
-def name_of(run: Victim, component: str) -> str:
-    return f"notification-{component}-{run.run}"
-
-
-def is_in(component: str, *states: str) -> Callable[[Victim, Engine], bool]:
-    def seen(run: Victim, engine: Engine) -> bool:
-        state = engine.state(name_of(run, component))
-        return (state.status if state else "gone") in states
-
-    return seen
-
-
-def has_written(component: str) -> Callable[[Victim, Engine], bool]:
-    def seen(run: Victim, engine: Engine) -> bool:
-        name = name_of(run, component)
-        return engine.state(name) is not None and bool(engine.logs(name))
-
-    return seen
-
-
-def monitored(component: str) -> Callable[[Victim, Engine], bool]:
-    return lambda run, _: killing.monitored(name_of(run, component))
-
-
-def socket(run: Victim, _: Engine) -> bool:
-    return Path(f"/tmp/infra-{os.getuid()}-{run.run}/podman.sock").exists()
-
-
-LAST_BUILD_STEP = logged("build-datastorage.log", "RUN go build -trimpath -o")
 MOMENTS = (
     Moment("reaper-starts", (role("reaper"),)),
     Moment("service-starts", (socket,)),
@@ -169,20 +99,6 @@ MOMENTS = (
 )
 
 
-def nonce_env(ground: Ground, changed: str) -> dict[str, str]:
-    """The environment that has an image built anew, and ends where that image's recipe is not reached."""
-    nonce = new_run()
-    if changed == "workspace":
-        return {"INFRA_WORKSPACE": str(ground.workspace())}
-    edits: dict[str, dict[str, Callable[[str], str]]] = {
-        "": {},
-        "redis-run": {"local/redis.Containerfile": lambda text: f"{text}\nRUN sleep 30 # {nonce}\n"},
-        "redis": {"local/redis.Containerfile": lambda text: f"{text}\nLABEL nonce={nonce}\n"},
-        "debian": {"local/debian.toml": lambda text: text.replace('"ca-certificates"', '"ca-certificates", "adduser"')},
-    }
-    return {"INFRA_CATALOG": str(ground.catalog(edits[changed]))} if changed else {}
-
-
 @dataclass(frozen=True)
 class Killed:
     """How a kill went: seconds until nothing was left, and what was."""
@@ -199,9 +115,7 @@ class Killed:
 
 def kill(ground: Ground, engine: Engine, moment: Moment) -> Killed:
     with ground.main_job("--fresh", env=nonce_env(ground, moment.changed)) as run:
-        for number, sees in enumerate(moment.sees):
-            run.reach(f"{moment.name} {number}", lambda sees=sees: sees(run, engine))  # type: ignore[misc]
-        time.sleep(moment.after)  # what was seen goes on meanwhile
+        moment.reach(run, engine)
         assert run.process.poll() is None, "\n".join(run.lines)
         if moment.group:
             os.killpg(run.process.pid, signal.SIGKILL)
@@ -274,8 +188,7 @@ def test_the_next_start_ends_what_has_lost_its_reaper_too(
 ) -> None:
     moment = next(one for one in MOMENTS if one.name == name)
     with warm.main_job("--fresh", env=nonce_env(warm, moment.changed)) as run:
-        for sees in moment.sees:
-            run.reach(moment.name, lambda sees=sees: sees(run, engine))  # type: ignore[misc]
+        moment.reach(run, engine)
         services = killing.serving(run.run)
         reapers = killing.with_role(run.run, "reaper")
         assert len(reapers) == 1
@@ -304,146 +217,6 @@ def test_a_reaper_that_was_killed_alone_costs_nothing(warm: Ground, engine: Engi
         assert until_clean(engine, run.run, 1.0)[1] == []
 
 
-# -- signals
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A run that a signal has ended."""
-
-    code: int
-    outcome: object
-    logs: frozenset[str]
-    left: list[str]
-    seconds: float
-
-
-def ended(run: Victim, engine: Engine, began: float, code: int | None = None) -> Ended:
-    code = run.ends() if code is None else code
-    seconds = time.monotonic() - began
-    _, left = until_clean(engine, run.run, 1.0)
-    logs = frozenset(path.name for path in (run.folder / "logs").glob("*.log") if path.stat().st_size)
-    return Ended(code, run.report()["outcome"], logs, left, seconds)
-
-
-PHASES: dict[str, tuple[Moment, str]] = {
-    "build": (next(one for one in MOMENTS if one.name == "build-run-step"), "build-datastorage.log"),
-    "gate": (Moment("gate", (said("image datastorage"), has_written("postgres"))), "postgres.log"),
-    "suite": (next(one for one in MOMENTS if one.name == "suite-runs"), "suite.log"),
-}
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-@pytest.fixture(scope="module")
-def signalled(warm: Ground, held: Lease) -> Iterator[dict[tuple[str, int], Future[Ended]]]:
-    def one(phase: str, signum: int) -> Ended:
-        moment, engine = PHASES[phase][0], held.engine.clone()
-        with warm.main_job("--fresh", env=nonce_env(warm, moment.changed)) as run:
-            for sees in moment.sees:
-                run.reach(phase, lambda sees=sees: sees(run, engine))  # type: ignore[misc]
-            run.process.send_signal(signum)
-            return ended(run, engine, time.monotonic())
-
-    with ThreadPoolExecutor(AT_A_TIME) as pool:
-        yield {(phase, signum): pool.submit(one, phase, signum) for phase in PHASES for signum in SIGNALS}
-
-
-@pytest.mark.parametrize("signum", SIGNALS, ids=lambda one: signal.Signals(one).name)
-@pytest.mark.parametrize("phase", PHASES)
-def test_a_signal_to_invoke_alone(phase: str, signum: int, signalled: dict[tuple[str, int], Future[Ended]]) -> None:
-    one = signalled[phase, signum].result(240)
-    assert (one.code, one.outcome, one.left) == (128 + signum, "interrupted", [])
-    assert PHASES[phase][1] in one.logs
-
-
-def test_a_second_interrupt_skips_nothing_and_waits_for_no_grace(warm: Ground, engine: Engine) -> None:
-    with warm.main_job("--fresh", env=hanging(warm)) as run:
-        run.reach("the suite", lambda: run.said("Running Suite"))
-        first = time.monotonic()
-        run.process.send_signal(signal.SIGINT)
-        time.sleep(0.05)
-        run.process.send_signal(signal.SIGINT)
-        one = ended(run, engine, first)
-    assert (one.code, one.outcome, one.left) == (130, "interrupted", [])
-    assert {"postgres.log", "datastorage.log", "suite.log"} <= one.logs
-    assert one.seconds < 8.0  # the grace is 10 s
-
-
-def test_a_hangup_that_is_ignored_ends_nothing(warm: Ground, engine: Engine) -> None:
-    with warm.main_job("--fresh", prefix=("nohup",)) as run:
-        run.reach("a gate", lambda: is_in("postgres", "running")(run, engine))
-        run.process.send_signal(signal.SIGHUP)
-        assert ended(run, engine, 0.0).outcome == "passed"
-        assert run.process.returncode == 0
-
-
-def test_a_closed_stdout_ends_nothing(warm: Ground, engine: Engine) -> None:
-    """As `| head -1` does."""
-    run = new_run()
-    task = ("suite.run", "--service", "notification", "--ports", "auto", "--fresh", "--run", run)
-    process = subprocess.Popen(
-        (sys.executable, "-m", "invoke", *task), cwd=warm.root, env=warm.environment(), stdout=subprocess.PIPE
-    )
-    assert process.stdout is not None
-    assert run.encode() in process.stdout.readline()
-    process.stdout.close()
-    with Victim(process, warm, run) as victim:  # type: ignore[arg-type]
-        assert ended(victim, engine, 0.0).outcome == "passed"
-        assert process.returncode == 0
-        assert until_clean(engine, run, 0.0)[1] == []
-
-
-# -- nox
-
-
-def through_nox(ground: Ground) -> Victim:
-    """The main job as a person starts it, with ports of its own, and its run as it says it."""
-    from infra.catalog.loading import load
-
-    numbers = {
-        str(port)
-        for ports in load(killing.REPO / "infra/catalog").service("notification").ports.values()
-        for port in (ports.values() if isinstance(ports, dict) else [ports])
-    }
-    free = iter(free_ports(len(numbers)))
-
-    def edit(text: str) -> str:
-        for number in numbers:
-            text = text.replace(number, str(next(free)))
-        return text
-
-    catalog = ground.catalog({"services/notification.toml": edit})
-    argv = (sys.executable, "-m", "nox", "-s", "integration-notification")
-    victim = Victim.start(argv, ground, "", {"INFRA_CATALOG": str(catalog)})
-    victim.reach("the run's name", lambda: victim.said("integration: run "))
-    line = next(line for line in victim.lines if "integration: run " in line)
-    victim.run = line.partition(": run ")[2][:8]
-    return victim
-
-
-def free_ports(count: int) -> list[int]:
-    import socket as sockets
-
-    with contextlib.ExitStack() as stack:
-        bound = [stack.enter_context(sockets.socket()) for _ in range(count)]
-        for one in bound:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in bound]
-
-
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda one: one.name)
-def test_a_signal_to_nox_alone_ends_the_run(signum: signal.Signals, warm: Ground, engine: Engine) -> None:
-    with through_nox(warm) as run:
-        run.reach("a gate", lambda: is_in("postgres", "running")(run, engine))
-        run.process.send_signal(signum)
-        code = run.ends()
-        assert code == {signal.SIGINT: 130, signal.SIGTERM: -15, signal.SIGKILL: -9}[signum]
-        wait("the report", (run.folder / "report.json").exists, 20.0)
-        assert run.report()["outcome"] == "interrupted"
-        assert "postgres.log" in {path.name for path in (run.folder / "logs").iterdir()}
-        assert until_clean(engine, run.run, 3.0)[1] == []
-
-
 # -- whose it is
 
 
@@ -453,8 +226,6 @@ OWNERS: dict[str, tuple[Callable[[], object], bool]] = {
     "unreadable": (lambda: "somebody/else's", False),
     "empty": (lambda: "", False),
     "alive": (lambda: Owner.of(os.getpid()), False),
-    "another-boot": (lambda: replace(Owner.of(os.getpid()), boot="0-0-0"), True),
-    "pid-used-again": (lambda: replace(Owner.of(os.getpid()), started="1"), True),
     "dead": (dead_owner, True),
 }
 

@@ -19,7 +19,6 @@ from beside import Neighbours, neighbours
 from killing import Ground, Seen, new_run, until_clean
 from product import Podman
 
-from infra import lease
 from infra.engine.client import Engine
 from infra.lease import Lease
 
@@ -32,22 +31,6 @@ CHANGES = ("POST", "PUT", "DELETE", "podman")
 PROBES = {"postgres", "migrations", "redis", "datastorage"}
 
 Environment = Callable[[], Mapping[str, str]]
-
-
-@pytest.fixture(scope="module")
-def held() -> Iterator[Lease]:
-    """An engine to look with, and a run of this process's own, which is alive."""
-    with lease.hold(new_run(), "beside", "none") as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
-    """A ground on which all images have been built."""
-    made = Ground.make(tmp_path_factory.mktemp("ground") / "root")
-    done = made.invoke("images.build", "--service", "notification", seconds=900)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return made
 
 
 @pytest.fixture(scope="module")

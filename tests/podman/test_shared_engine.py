@@ -12,8 +12,9 @@ from collections.abc import Iterator
 
 import killing
 import pytest
-from beside import dead_owner, hanging, image_of
+from beside import hanging
 from killing import Ground, new_run
+from owned import dead_owner, image_of
 from product import Podman
 
 from infra import lease
@@ -23,14 +24,6 @@ from infra.lease import Lease
 from infra.lease_names import bridge, make_private_folder, private_folder
 
 ROUNDS = 25
-
-
-@pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
-    made = Ground.make(tmp_path_factory.mktemp("ground") / "root")
-    done = made.invoke("images.build", "--service", "notification", seconds=900)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return made
 
 
 @pytest.fixture(scope="module")

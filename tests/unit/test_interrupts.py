@@ -3,10 +3,12 @@
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from given import ROOT
@@ -64,6 +66,15 @@ with interrupts.held():
     say("cleaned")
 say("not yet")
 interrupts.check()
+"""
+RAISED = """
+with interrupts.held():
+    try:
+        with interrupts.raised():
+            say("ready")
+            wait()
+    finally:
+        say("cleaned", interrupts.first)
 """
 ONCE = """
 say("ready")
@@ -157,6 +168,21 @@ def test_an_inner_hold_does_not_end_the_outer_one(start: Start) -> None:
     assert [program.line() for _ in range(3)] == ["cleaned", "not yet", "interrupted 143 interrupted by SIGTERM"]
 
 
+def test_a_block_of_a_held_one_may_be_interrupted(start: Start) -> None:
+    program = start(RAISED)
+    program.process.send_signal(signal.SIGTERM)
+    assert [program.line() for _ in range(2)] == ["cleaned 15", "interrupted 143 interrupted by SIGTERM"]
+
+
+def test_a_terminal_that_hangs_up_twice_hurries_nothing(start: Start) -> None:
+    program = start(WAIT)
+    program.process.send_signal(signal.SIGHUP)
+    assert program.line() == "interrupted 129 interrupted by SIGHUP"
+    assert program.line() == "cleaning"
+    program.process.send_signal(signal.SIGHUP)
+    assert program.end() == (129, [])
+
+
 def test_many_signals_at_once_are_one_interrupt(start: Start) -> None:
     program = start(WAIT)
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
@@ -219,3 +245,99 @@ def test_what_is_not_the_parents_pipe_is_left_alone(said: str, start: Start, pip
     program = start(ONCE, {"INFRA_PARENT_PIPE": said.format(read=read)}, pass_fds=(read,))
     os.close(write)
     assert program.end() == (0, ["went on"])
+
+
+@pytest.mark.parametrize(("late", "said"), [(0.0, []), (1.2, ["hurry"])])
+def test_what_nox_tells_again_is_no_second_interrupt(
+    late: float, said: list[str], start: Start, pipe: tuple[int, int]
+) -> None:
+    """After a Ctrl-C nox sends a SIGTERM of its own, after 0.3 s."""
+    read, _ = pipe
+    program = start(WAIT, {"INFRA_PARENT_PIPE": f"{read}:{os.fstat(read).st_ino}"}, pass_fds=(read,))
+    program.process.send_signal(signal.SIGINT)
+    assert program.line() == "interrupted 130 interrupted by SIGINT"
+    assert program.line() == "cleaning"
+    time.sleep(late)
+    program.process.send_signal(signal.SIGTERM)
+    assert program.end() == (130, said)
+
+
+def test_a_nox_that_dies_of_the_same_signal_hurries_nothing(start: Start, pipe: tuple[int, int]) -> None:
+    read, write = pipe
+    program = start(WAIT, {"INFRA_PARENT_PIPE": f"{read}:{os.fstat(read).st_ino}"}, pass_fds=(read,))
+    program.process.send_signal(signal.SIGTERM)
+    os.close(write)
+    assert program.line() == "interrupted 143 interrupted by SIGTERM"
+    assert program.end() == (143, ["cleaning"])
+
+
+# -- an output that nobody reads
+
+SILENT = f"""
+import sys, time
+sys.path.insert(0, {str(ROOT)!r})
+from infra import signals
+from infra.errors import Interrupted
+
+sys.stderr.write("ready\\n")
+try:
+    with signals.caught(output=True) as interrupts:
+        end = time.monotonic() + float(sys.argv[1])
+        while time.monotonic() < end:
+            time.sleep(0.01)
+except Interrupted as error:
+    time.sleep(0.1)
+    sys.stderr.write(f"{{error}} {{interrupts.hurry.is_set()}}\\n")
+    raise SystemExit(error.exit_code)
+"""
+CLOSED = "the output was closed: nobody reads it any more False\n"
+Ends = Callable[[], tuple[int, int]]
+
+
+def pair() -> tuple[int, int]:
+    ends = socket.socketpair()
+    return ends[0].detach(), ends[1].detach()
+
+
+def silent(stdout: int, seconds: float) -> subprocess.Popen[str]:
+    argv = [sys.executable, "-c", SILENT, str(seconds)]
+    return subprocess.Popen(argv, stdout=stdout, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("ends", [os.pipe, pair], ids=["pipe", "socket"])
+def test_an_output_that_is_closed_interrupts_though_nothing_is_written(ends: Ends) -> None:
+    reading, writing = ends()
+    with silent(writing, 10) as program:
+        os.close(writing)
+        assert program.stderr is not None
+        assert program.stderr.readline() == "ready\n"
+        time.sleep(0.3)
+        assert program.poll() is None
+        os.close(reading)
+        assert (program.wait(5), program.stderr.read()) == (141, CLOSED)
+
+
+def test_a_signal_and_then_a_closed_output_are_one_interrupt() -> None:
+    """As a Ctrl-C is that ends a `tee` too."""
+    reading, writing = os.pipe()
+    with silent(writing, 10) as program:
+        os.close(writing)
+        assert program.stderr is not None
+        program.stderr.readline()
+        time.sleep(0.3)
+        program.send_signal(signal.SIGINT)
+        os.close(reading)
+        assert (program.wait(5), program.stderr.read()) == (130, "interrupted by SIGINT False\n")
+
+
+def test_an_output_that_is_a_file_interrupts_nothing(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("w") as file, silent(file.fileno(), 0.5) as program:
+        assert program.wait(10) == 0
+
+
+def test_an_output_that_somebody_reads_interrupts_nothing() -> None:
+    reading, writing = os.pipe()
+    with silent(writing, 0.5) as program:
+        os.close(writing)
+        assert program.wait(10) == 0
+        os.close(reading)
