@@ -36,7 +36,9 @@ class Engine(Transport):
 
     def version(self) -> str:
         """Return the engine's version; raises `Unavailable` when it is older than we support."""
-        version = str(self._json("GET", "/version")["Version"])
+        # Asked for its version, it collects what `info` does, the versions of all its helpers, and takes 0.25 s.
+        said = self._call("GET", "/_ping").headers.get("Libpod-API-Version")
+        version = str(said or self._json("GET", "/version")["Version"])
         if tuple(int(part) for part in version.split("-", maxsplit=1)[0].split(".")[:2]) < OLDEST:
             oldest = ".".join(map(str, OLDEST))
             raise Unavailable(
@@ -222,8 +224,14 @@ class Engine(Transport):
 
     def image_id(self, ref: str) -> str | None:
         """Return the id of an image in local storage, or None."""
+        found = self.image(ref)
+        return None if found is None else found[0]
+
+    def image(self, ref: str) -> tuple[str, Mapping[str, str]] | None:
+        """Return the id and the labels of an image in local storage, or None. A list would compute every size."""
         try:
-            return str(self._json("GET", f"/images/{ref}/json")["Id"]).removeprefix("sha256:")
+            found = self._json("GET", f"/images/{ref}/json")
+            return str(found["Id"]).removeprefix("sha256:"), found.get("Labels") or {}
         except EngineRefused as error:
             if error.status == requests.codes.not_found:
                 return None
