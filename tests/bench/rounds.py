@@ -21,7 +21,7 @@ from pathlib import Path
 
 import tomli_w
 from figures import Row, duration, gates_of, images_of, moment, passed_at, ratio, ready_at, step_of
-from product import CATALOG, ROOT, Done, Project, catalog_copy, free_ports, new_run
+from product import CATALOG, ROOT, Done, Project, catalog_copy, free_ports, new_run, workspace_copy
 
 from infra import plan, settings, sweep
 from infra.catalog.loading import load
@@ -61,7 +61,9 @@ class Bench:
         _end_stale(held.engine)
         with tempfile.TemporaryDirectory(prefix="infra-bench-") as scratch:
             folder = Path(scratch)
-            project = Project.make(folder / "project", catalog=_catalog(folder / "catalog"))
+            # A workspace of its own: Ginkgo puts the suite's program into the package's folder, and takes it away.
+            workspace = workspace_copy(folder / "workspace")
+            project = Project.make(folder / "project", catalog=_catalog(folder / "catalog"), workspace=workspace)
             read = settings.read(project.folder, {})
             made = plan.make(load(read.catalog), read, service=SERVICE, run=held.run)
             bench = cls(held, interrupts, project, made, folder / "plan.sh")
