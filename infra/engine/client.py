@@ -7,6 +7,7 @@ bound (pitfalls.md). Every call has a timeout. What cannot be reached is `Unavai
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import tarfile
@@ -37,7 +38,9 @@ class Engine(Transport):
     def version(self) -> str:
         """Return the engine's version; raises `Unavailable` when it is older than we support."""
         # Asked for its version, it collects what `info` does, the versions of all its helpers, and takes 0.25 s.
-        said = self._call("GET", "/_ping").headers.get("Libpod-API-Version")
+        said = None
+        with contextlib.suppress(EngineRefused):  # its socket is there before it listens: then ask until it does
+            said = self._call("GET", "/_ping").headers.get("Libpod-API-Version")
         version = str(said or self._json("GET", "/version")["Version"])
         if tuple(int(part) for part in version.split("-", maxsplit=1)[0].split(".")[:2]) < OLDEST:
             oldest = ".".join(map(str, OLDEST))
