@@ -18,7 +18,6 @@ from infra import buildah, content, labels, tools
 from infra.commands import Command
 from infra.content import Content
 from infra.engine import host
-from infra.engine.client import Engine
 from infra.errors import NoImage, Unavailable
 from infra.lease import Lease
 from infra.lease_names import private_folder
@@ -59,9 +58,9 @@ def make(request: BuildRequest, ref: str, *, lease: Lease, log: Path, on_line: C
             _build(request, ref, work, lease, log, on_line)
 
 
-def version_of(engine: Engine, image: str) -> str:
-    """Return what the image's own version command said when it was built, or nothing."""
-    return next((one.labels.get(_VERSION, "") for one in engine.images({_VERSION: ""}) if one.id == image), "")
+def version_of(marks: Mapping[str, str]) -> str:
+    """Return what the image's own version command said when it was built, by the image's labels, or nothing."""
+    return marks.get(_VERSION, "")
 
 
 def _image_labels(request: BuildRequest) -> dict[str, str]:

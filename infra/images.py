@@ -230,19 +230,19 @@ class Images:
         engine = self._lease.engine.clone()
         cache_ref = f"{request.name}:{request.content.key}"
         with self._step(request.name) as handle:
-            known = engine.image_id(cache_ref)
+            found = engine.image(cache_ref)
             why = f"unchanged, content {request.content.key}"
-            if known is None:
+            if found is None:
                 why = _why(engine, request)
-                known = self._make(engine, request, cache_ref)
+                found = self._make(engine, request, cache_ref)
             self._go_on()
+            known, marks = found
             ref = f"{request.name}:{self._consumer}-{self._lease.run}"
             engine.tag(known, ref)
-            version = build.version_of(engine, known)
-            handle.note = f"{why}; {version}" if version else why
+            handle.note = "; ".join(filter(None, (why, build.version_of(marks))))
         return Had(id=known, ref=ref)
 
-    def _make(self, engine: Engine, request: BuildRequest, cache_ref: str) -> str:
+    def _make(self, engine: Engine, request: BuildRequest, cache_ref: str) -> tuple[str, Mapping[str, str]]:
         name = short_name(request.name)
         self._go_on()
         build.make(
@@ -253,10 +253,10 @@ class Images:
             on_line=lambda line: self._recorder.watch.step_progress(f"image {name}", line),
         )
         # A build that was signalled may end with 0 (Podman 4.3.1 does), so ask.
-        known = engine.image_id(cache_ref)
-        if known is None:
+        found = engine.image(cache_ref)
+        if found is None:
             raise NoImage(f"{cache_ref} was built but is not there", reference=_STOPPED, remedy="podman images")
-        return known
+        return found
 
     def _go_on(self) -> None:
         if self._stopped.is_set():

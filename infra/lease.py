@@ -57,8 +57,8 @@ class Lease:
         return processes.environment(self.run, self.owner, role)
 
     def facts(self) -> EngineFacts:
-        """Ask the engine what it is, for the report."""
-        info = self.engine.info()
+        """Ask the engine what it is, for the report. It takes a while to say so; any thread may ask."""
+        info = self.engine.clone().info()
         host = info.get("host", {})
         bundle = None if self.connection.remote else own_authorities()
         trust = (f"certificate authorities of its own ({bundle}, mounted while images are built)",) if bundle else ()

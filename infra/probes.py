@@ -11,7 +11,6 @@ import time
 from collections.abc import Mapping
 from typing import assert_never
 
-import psycopg
 import requests
 
 from infra.engine.types import ContainerState
@@ -40,6 +39,8 @@ def check(probe: ProbeSpec, ports: Mapping[str, int], state: ContainerState) -> 
 
 def _postgres(probe: PostgresProbe, port: int) -> str | None:
     """The entrypoint's temporary server listens on the unix socket only, so an answer over TCP is the real one's."""
+    import psycopg  # noqa: PLC0415 - 0.1 s, for which there is time while the server starts
+
     try:
         with psycopg.connect(
             host=HOST,

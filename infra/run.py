@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -108,9 +109,10 @@ class Run:
                 log = self.folder / "logs" / "engine.log"
                 log.parent.mkdir(parents=True, exist_ok=True)
                 held = stack.enter_context(lease.hold(made.run, made.service, made.tier, log))
-                swept = sweep.sweep_dead(held.engine)
-                self.ending.engine = held.facts()
-                facts = self.ending.engine
+                with ThreadPoolExecutor(max_workers=1) as pool:
+                    asked = pool.submit(held.facts)  # 0.25 s, of which the sweep has no need
+                    swept = sweep.sweep_dead(held.engine)
+                    facts = self.ending.engine = asked.result()
                 handle.note = f"Podman {facts.version}, {facts.runtime}, {held.connection.origin}"
             if swept:
                 self.recorder.note(f"swept what dead runs had left: {', '.join(swept)}")
@@ -175,8 +177,9 @@ class Run:
             stack.drain(self.interrupts.hurry)
             self.ending.left = sweep.sweep_run(engine, made.run, min(stack.lease.builds, default=None))
             stack.lease.unswept.clear()
-            with contextlib.suppress(InfraError):
-                prune.images(engine)
+            if stack.lease.builds:  # what builds nothing makes the cache no larger, and to list it takes a while
+                with contextlib.suppress(InfraError):
+                    prune.images(engine)
 
     def _hand_over(self, stack: Stack, reason: str) -> None:
         """Mark the run as handed to a person: from here on only `infra.down` and `infra.gc --run` end it."""

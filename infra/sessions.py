@@ -63,6 +63,11 @@ HOUSE: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
         (("ruff", "check", "."), ("ruff", "format", "--check", ".")),
     ),
     "types": ("Check types with mypy, strictly.", (("mypy",),)),
+    "bench": ("Measure what a run costs and write docs/figures.md.", (("tests.bench.run", "{posargs}"),)),
+    "soak": (
+        "Run the long tests: every crash point, every signal.",
+        (("pytest", "-m", "soak", "{posargs}"),),
+    ),
 }
 
 

@@ -130,7 +130,9 @@ def test_a_list_names_every_tier_with_tags_and_description(house: Path) -> None:
 
 def test_a_list_for_machines_is_json_and_nothing_else(house: Path) -> None:
     listed = json.loads(nox(house, "-l", "--json").stdout)
-    assert {"integration-notification", "bootstrap", "tests", "lint", "types"} <= {entry["session"] for entry in listed}
+    assert {"integration-notification", "bootstrap", "tests", "lint", "types", "bench", "soak"} <= {
+        entry["session"] for entry in listed
+    }
     tagged = json.loads(nox(house, "-l", "--json", "-t", "unit").stdout)
     assert [entry["session"] for entry in tagged] == ["unit-notification"]
 

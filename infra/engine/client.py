@@ -7,6 +7,7 @@ bound (pitfalls.md). Every call has a timeout. What cannot be reached is `Unavai
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import tarfile
@@ -37,7 +38,11 @@ class Engine(Transport):
 
     def version(self) -> str:
         """Return the engine's version; raises `Unavailable` when it is older than we support."""
-        version = str(self._json("GET", "/version")["Version"])
+        # Asked for its version, it collects what `info` does, the versions of all its helpers, and takes 0.25 s.
+        said = None
+        with contextlib.suppress(EngineRefused):  # its socket is there before it listens: then ask until it does
+            said = self._call("GET", "/_ping").headers.get("Libpod-API-Version")
+        version = str(said or self._json("GET", "/version")["Version"])
         if tuple(int(part) for part in version.split("-", maxsplit=1)[0].split(".")[:2]) < OLDEST:
             oldest = ".".join(map(str, OLDEST))
             raise Unavailable(
@@ -230,8 +235,14 @@ class Engine(Transport):
 
     def image_id(self, ref: str) -> str | None:
         """Return the id of an image in local storage, or None."""
+        found = self.image(ref)
+        return None if found is None else found[0]
+
+    def image(self, ref: str) -> tuple[str, Mapping[str, str]] | None:
+        """Return the id and the labels of an image in local storage, or None. A list would compute every size."""
         try:
-            return str(self._json("GET", f"/images/{ref}/json")["Id"]).removeprefix("sha256:")
+            found = self._json("GET", f"/images/{ref}/json")
+            return str(found["Id"]).removeprefix("sha256:"), found.get("Labels") or {}
         except EngineRefused as error:
             if error.status == requests.codes.not_found:
                 return None
