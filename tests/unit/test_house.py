@@ -45,7 +45,16 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     ("plan", ("infra.plan", "infra.report")),
     ("observers", ("infra.watch", "infra.reporters.console", "infra.reporters.files", "infra.ginkgo", "infra.suites")),
-    ("engine", ("infra.engine.host", "infra.engine.transport", "infra.engine.client", "infra.engine.discover")),
+    (
+        "engine",
+        (
+            "infra.engine.answers",
+            "infra.engine.host",
+            "infra.engine.transport",
+            "infra.engine.client",
+            "infra.engine.discover",
+        ),
+    ),
     (
         "ownership",
         (
