@@ -25,6 +25,7 @@ from infra.report import EngineFacts
 
 _START_S = 15.0
 _END_S = 10.0
+_EXIT_S = 2.0
 WHO_SWEEPS = f"its reaper tries for {reaper.TRY_S / 60:g} minutes more, and the next start sweeps it"
 
 
@@ -126,9 +127,11 @@ def _reaper(
             process.stdin.flush()
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
+        # Its end, or its word that the engine does not answer and that it goes on.
+        later = select.select([process.stdout], [], [], _END_S)[0] and process.stdout.readline() == reaper.LATER
         process.stdout.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_END_S)
+            process.wait(0.0 if later else _EXIT_S)
         if process.returncode == 0:
             unswept.clear()
         elif process.returncode is not None or not unswept.is_set():  # else it goes on without us

@@ -28,8 +28,10 @@ _CALLS_END_S = 2.0
 TRY_S = 120.0
 _PAUSE_S = (0.2, 0.5, 1.0, 2.0)
 _ALIVE_S = 3.0
+_ALIVE_AGAIN_S = 10.0
 DONE = b"done\n"
 SWEEP = b"sweep\n"
+LATER = b"later\n"
 
 
 def command(task: dict[str, Any]) -> list[str]:
@@ -56,6 +58,7 @@ def _serve(task: dict[str, Any]) -> int:
         with contextlib.suppress(BrokenPipeError):
             sys.stdout.write("ready\n")
             sys.stdout.flush()
+        owner = os.dup(1)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         from infra import sweep  # noqa: F401, PLC0415 - now there is time for it, when the owner has died there is not
 
@@ -63,7 +66,7 @@ def _serve(task: dict[str, Any]) -> int:
         if word == DONE:
             return 0
         _let_calls_end(service, task["url"].removeprefix("unix://"))
-        return _sweep(task, services, handed_over_counts=word != SWEEP)
+        return _sweep(task, services, owner if word == SWEEP else None)
 
 
 def _let_calls_end(service: int | None, socket: str) -> None:
@@ -87,23 +90,22 @@ def _let_calls_end(service: int | None, socket: str) -> None:
             time.sleep(0.02)
 
 
-def _sweep(task: dict[str, Any], services: contextlib.ExitStack, *, handed_over_counts: bool) -> int:
+def _sweep(task: dict[str, Any], services: contextlib.ExitStack, owner: int | None) -> int:
     """Sweep, and try again while the engine does not answer; what somebody has swept meanwhile is swept.
 
-    An owner that lives to say "sweep" has handed nothing over, even where the marker for it was made.
+    An owner that lives has handed nothing over, even where the marker for it was made; it waits for the first try.
     """
     from infra.engine.client import Engine  # noqa: PLC0415
     from infra.errors import InfraError  # noqa: PLC0415
     from infra.sweep import is_kept, sweep_run  # noqa: PLC0415
 
-    run, deadline = task["run"], time.monotonic() + TRY_S
+    run, deadline, alive_s = task["run"], time.monotonic() + TRY_S, _ALIVE_S
     pauses = iter(_PAUSE_S)
     while True:
         try:
-            if task["service"]:
-                Engine(task["url"], timeout=_ALIVE_S).version()
+            Engine(task["url"], identity=task["identity"], timeout=alive_s).version()
             engine = Engine(task["url"], identity=task["identity"])
-            if handed_over_counts and is_kept(engine, run):
+            if owner is None and is_kept(engine, run):
                 return 0
             left = sweep_run(engine, run)
             sys.stderr.write(f"owner gone; swept {run}; left: {', '.join(left) or 'nothing'}\n")
@@ -111,6 +113,10 @@ def _sweep(task: dict[str, Any], services: contextlib.ExitStack, *, handed_over_
         except InfraError as error:
             sys.stderr.write(f"not swept yet: {error.message}\n")
         sys.stderr.flush()
+        if owner is not None and alive_s == _ALIVE_S and not task["service"]:
+            with contextlib.suppress(OSError):
+                os.write(owner, LATER)
+        alive_s = _ALIVE_AGAIN_S
         if time.monotonic() > deadline:
             sys.stderr.write(f"gave up after {TRY_S:g} s; the next start sweeps {run}\n")
             return 1
@@ -128,7 +134,7 @@ def _service(task: dict[str, Any]) -> Iterator[int | None]:
     environ = _service_environment(task["env"])
     socket = Path(task["url"].removeprefix("unix://"))
     socket.unlink(missing_ok=True)  # of one that was killed
-    log = None if not task["log"] else Path(task["log"]).open("ab")  # noqa: SIM115 - lives as long as the service
+    log = subprocess.DEVNULL if not task["log"] else Path(task["log"]).open("ab")  # noqa: SIM115 - lives as long as the service
     process = subprocess.Popen(task["service"], env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
         _wait_for_socket(process, socket)
