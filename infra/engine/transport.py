@@ -27,7 +27,7 @@ ASK_S = 20.0
 CHANGE_S = 30.0
 # Silent for so long: does it answer anything, within the next?
 _SILENT_S = 5.0
-_PROBE_S = 8.0
+_PROBE_S = 12.0
 # What an engine is given that did not answer, until it does.
 _IMPATIENT_S = 4.0
 _INTERRUPTED_S = 2.0

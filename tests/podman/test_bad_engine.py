@@ -1,12 +1,11 @@
-"""An engine that answers errors, hangs, or speaks half an answer: a bounded wait, one message, and swept when it is back.
+"""An engine that answers errors, hangs, or speaks half an answer: a bounded wait, one message, and the sweep later.
 
-The real engine behind a proxy of the tests' own. How long a hang may last, in the worst place: 5 s of silence, 8 s in
+The real engine behind a proxy of the tests' own. How long a hang may last, in the worst place: 5 s of silence, 12 s in
 which the engine says nothing of its version either, 4 s for the sweep and 3 s for the reaper's first try.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import shutil
@@ -34,6 +33,7 @@ HANG_S = 40.0
 BACK_S = 40.0
 AT_A_TIME = 3
 SLOW = f"slow-{os.getpid()}"
+RED = f"red-{os.getpid()}"
 SOAK = os.environ.get("INFRA_SOAK") == "1"
 
 
@@ -79,12 +79,11 @@ def between(real: Real) -> Iterator[Proxy]:
 def light(warm: Project, make_project: Callable[..., Project], tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Redis and a suite of ten seconds."""
     catalog = redis_catalog(
-        tmp_path_factory.mktemp("light") / "catalog", {SLOW: suite("./test/runner/slow")}, free_ports(1)[0]
+        tmp_path_factory.mktemp("light") / "catalog",
+        {SLOW: suite("./test/runner/slow"), RED: suite("./test/runner/failing")},
+        free_ports(1)[0],
     )
     return make_project(catalog=catalog)
-
-
-WORDS = ("suite.run", "--service", SLOW, "--ports", "auto", "--fresh")
 
 
 def in_suite(going: Going) -> bool:
@@ -115,7 +114,7 @@ MOMENTS = {
     "start": Moment("POST", "/containers/.*/start"),
     "gate": Moment("GET", "/containers/.*-redis-.*/json", first=2),
     "suite": Moment("GET", "/containers/.*-redis-.*/json", when=in_suite),
-    "teardown": Moment("DELETE", "/containers/"),
+    "teardown": Moment("DELETE", "/containers/[^/]*"),
 }
 HANGS: dict[str, Fault] = {
     "hang": proxy.hang,
@@ -155,14 +154,27 @@ class Ended:
     hit: list[str]
 
 
-def go_bad(light: Project, real: Real, fault: Fault, moment: Moment, *, for_good: bool) -> Ended:
+def go_bad(
+    light: Project,
+    real: Real,
+    fault: Fault,
+    moment: Moment,
+    *,
+    for_good: bool,
+    service: str = SLOW,
+    signum: int | None = None,
+) -> Ended:
     """Run the main job with an engine that goes bad, and have it back when the run has ended."""
+    words = ("suite.run", "--service", service, "--ports", "auto", "--fresh")
     with (
         proxied(real.folder / f"{secrets.token_hex(3)}.sock", real.socket) as between,
-        light.going(*WORDS, INFRA_IMAGES="local", CONTAINER_HOST=between.url) as going,
+        light.going(*words, INFRA_IMAGES="local", CONTAINER_HOST=between.url) as going,
     ):
         eventually("the moment", lambda: moment.when(going) or going.process.poll() is not None, 60)
         between.rule(Rule(fault, moment.method, f"{moment.path}(\\?|$)", moment.first, for_good=for_good))
+        if signum is not None:
+            eventually("the fault", lambda: bool(between.hit), 60)
+            going.process.send_signal(signum)
         code = going.ends(150)
         ended = time.monotonic()
         assert between.hit, f"no request was met:\n{going.text}"
@@ -177,8 +189,8 @@ def go_bad(light: Project, real: Real, fault: Fault, moment: Moment, *, for_good
 @pytest.fixture(scope="module")
 def bad(request: pytest.FixtureRequest, light: Project, real: Real) -> Iterator[dict[tuple[str, str], Future[Ended]]]:
     """The runs that the selected tests look at; they mostly wait, so some at a time."""
-    chosen = [item.callspec.params for item in request.session.items if "bad" in getattr(item, "fixturenames", ())]
-    cases = [(one["fault"], one["moment"]) for one in chosen]
+    names = {item.name.partition("[")[2].rstrip("]") for item in request.session.items if "goes_bad" in item.name}
+    cases = [(fault, moment) for fault, moment in CASES if f"{fault}-{moment}" in names]
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         yield {
             (fault, moment): pool.submit(go_bad, light, real, FAULTS[fault], MOMENTS[moment], for_good=True)
@@ -211,8 +223,155 @@ def assert_unavailable(ended: Ended) -> None:
 
 
 def assert_one_message(text: str, outcome: str) -> None:
-    assert len([line for line in text.splitlines() if line.startswith(f"{outcome}: ")]) == 1 + (
-        f"\n{outcome}: nothing ran" in text
-    ), text
+    told = [line for line in text.splitlines() if line.startswith(f"{outcome}: ") and "(run " not in line]
+    assert len(told) == 1, text
     for sign in ("Traceback", "an error of ours", "Exception in thread"):
         assert sign not in text, text
+
+
+# -- one operation alone
+
+
+ONE_FAULT = [
+    ("hang", "create"),
+    ("close", "start"),
+    ("no json", "network"),
+    ("half body", "gate"),
+    ("html 502", "images"),
+]
+
+
+@pytest.mark.parametrize(("fault", "moment"), ONE_FAULT)
+def test_one_operation_without_an_answer_is_unavailable_and_the_run_sweeps_itself(
+    fault: str, moment: str, light: Project, real: Real
+) -> None:
+    ended = go_bad(light, real, FAULTS[fault], MOMENTS[moment], for_good=False)
+    assert_unavailable(ended)
+    assert ended.seconds < 60, ended.text  # the one call has 30 s
+    assert ended.report["left_behind"] == []
+    assert ended.left == []
+
+
+@pytest.mark.parametrize("moment", ["images", "network", "create", "start", "gate"])
+def test_one_operation_that_is_refused_is_not_ready_in_the_engines_words(
+    moment: str, light: Project, real: Real
+) -> None:
+    ended = go_bad(light, real, proxy.refuse(words="no room here"), MOMENTS[moment], for_good=False)
+    assert (ended.code, ended.report["outcome"]) == (75, "not-ready"), ended.text
+    assert "no room here" in ended.report["cause"]["message"]
+    assert_one_message(ended.text, "not-ready")
+    assert ended.seconds < ERROR_S, ended.text
+    assert ended.report["left_behind"] == []
+    assert ended.left == []
+
+
+def test_a_removal_without_an_answer_skips_none_of_the_others(light: Project, real: Real) -> None:
+    networks = Moment("DELETE", "/networks/[^/]*")
+    ended = go_bad(light, real, proxy.hang, networks, for_good=False)
+    assert_unavailable(ended)
+    assert ended.seconds < 70, ended.text  # one removal has 30 s, and they have little more together
+    assert "the engine does not answer" in ended.report["left_behind"][0]
+    assert ended.left == []
+
+
+def test_a_slow_engine_is_waited_for_and_cleaned(light: Project, real: Real) -> None:
+    everything = Moment(".*", ".*", when=in_suite)
+    ended = go_bad(light, real, proxy.slow(2.0), everything, for_good=True)
+    assert ended.code == 0, ended.text
+    assert ended.report["left_behind"] == []
+    assert ended.left == []
+
+
+# -- what was first stays first
+
+
+def test_a_failed_suite_keeps_its_code_when_the_engine_has_gone_at_the_end(light: Project, real: Real) -> None:
+    ended = go_bad(light, real, proxy.close, MOMENTS["teardown"], for_good=True, service=RED)
+    assert (ended.code, ended.report["outcome"]) == (1, "failed"), ended.text
+    assert ended.report["cause"]["reference"] == "tests-failed"
+    assert "the engine does not answer" in ended.report["left_behind"][0]
+    assert ended.left == []
+
+
+def test_an_interrupt_while_the_engine_hangs_is_an_interrupt_and_bounded(light: Project, real: Real) -> None:
+    ended = go_bad(light, real, proxy.hang, MOMENTS["gate"], for_good=True, signum=signal.SIGINT)
+    assert (ended.code, ended.report["outcome"]) == (130, "interrupted"), ended.text
+    assert ended.seconds < HANG_S, ended.text
+    assert ended.left == []
+
+
+# -- the next start, and a reaper that tries
+
+
+def test_the_next_start_sweeps_what_a_reaper_still_tries_to(light: Project, real: Real, between: Proxy) -> None:
+    words = ("suite.run", "--service", SLOW, "--ports", "auto", "--fresh")
+    with light.going(*words, INFRA_IMAGES="local", CONTAINER_HOST=between.url) as going:
+        eventually("the suite", lambda: in_suite(going), 60)
+        between.rule(Rule(proxy.close))
+        assert going.ends(60) == 69, going.text
+        assert killing.with_role(going.run, "reaper"), "it tries"
+        assert killing.left(real.engine, going.run, Seen()) != []
+        done = light.invoke("infra.gc", CONTAINER_HOST=f"unix://{real.socket}")
+        assert done.code == 0, done.text
+        assert going.run in done.out
+        assert killing.left(real.engine, going.run, Seen()) == []
+
+
+# -- operators
+
+
+COMMANDS = {
+    "status": ("infra.status",),
+    "gc": ("infra.gc",),
+    "down": ("infra.down", "--service", SLOW),
+    "logs": ("infra.logs", "--service", SLOW),
+    "env": ("infra.env", "--service", SLOW),
+    "list": ("images.list",),
+    "prune": ("images.prune",),
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("fault", ["hang", "refuses", "no json"])
+@pytest.mark.parametrize("first", [1, 3])
+def test_an_operators_command_is_one_message_and_leaves_no_reaper(
+    name: str, fault: str, first: int, light: Project, between: Proxy
+) -> None:
+    """The first request and the second are for the version; the third is the command's own."""
+    between.rule(Rule(FAULTS[fault], first=first, for_good=True))
+    mark = secrets.token_hex(8)
+    began = time.monotonic()
+    done = light.invoke(*COMMANDS[name], CONTAINER_HOST=between.url, TEST_MARK=mark)
+    seconds = time.monotonic() - began
+    assert done.code == 69, done.text
+    assert done.out == ""
+    assert done.err.startswith("unavailable: "), done.err
+    assert_one_message(done.err, "unavailable")
+    assert seconds < (HANG_S if fault == "hang" else ERROR_S)
+    marked = [one.name for one in killing.processes() if f"TEST_MARK={mark}" in killing.text_of(one, "environ")]
+    assert marked == []
+
+
+# -- a private service
+
+
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_private_service_that_dies_or_stops_is_unavailable_and_served_anew_for_the_sweep(
+    signum: signal.Signals, light: Project, real: Real
+) -> None:
+    words = ("suite.run", "--service", SLOW, "--ports", "auto", "--fresh")
+    with light.going(*words, INFRA_IMAGES="local", CONTAINER_HOST=None) as going:
+        eventually("the suite", lambda: in_suite(going), 60)
+        (pid,) = killing.serving(going.run)
+        os.kill(pid, signum)
+        began = time.monotonic()
+        code = going.ends(90)
+        seconds = time.monotonic() - began
+        suites = killing.with_role(going.run, "suite")
+        back_s, left = until_clean(real.engine, going.run, BACK_S)
+    print(f"{signum.name}: ended after {seconds:.1f} s, clean {back_s:.1f} s later")
+    report = light.report(going.run)
+    assert_unavailable(Ended(code, going.text, report, seconds, suites, back_s, left, []))
+    assert left == []
+    # Where the owner saw the reaper finish, nothing is left; else it says who goes on.
+    assert all("the engine does not answer" in one for one in report["left_behind"])
