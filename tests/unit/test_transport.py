@@ -145,12 +145,18 @@ def test_an_object_without_what_is_wanted_is_nonsense_too(ask: str, body: bytes,
         http(b'{"message": 7}', "404 Not Found"),
     ],
 )
-@pytest.mark.parametrize("ask", ["containers", "network", "pull"])
+@pytest.mark.parametrize("ask", ["containers", "network", "image"])
 def test_half_an_answer_is_unavailable(ask: str, broken: bytes, serve: Serve) -> None:
     _, path, call = ASKS[ask]
     with pytest.raises(NoAnswer) as raised:
         call(Engine(serve({path: broken}).url))
     assert raised.value.reference in ("engine-unreachable", "engine-nonsense")
+
+
+def test_a_pull_that_breaks_off_is_unavailable(serve: Serve) -> None:
+    for half in (b'{"stream": "Copying"}\n{"str', b""):
+        with pytest.raises(NoAnswer):
+            Engine(serve({"/images/pull": http(half, length=900)}).url).pull("i", print)
 
 
 def test_what_is_refused_has_the_engines_words(serve: Serve) -> None:
