@@ -331,9 +331,8 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("name", COMMANDS)
 @pytest.mark.parametrize("fault", ["hang", "refuses", "no json"])
-@pytest.mark.parametrize("first", [1, 3])
+@pytest.mark.parametrize(("name", "first"), [("status", 1), *((name, 3) for name in COMMANDS)])
 def test_an_operators_command_is_one_message_and_leaves_no_reaper(
     name: str, fault: str, first: int, light: Project, between: Proxy
 ) -> None:
