@@ -29,6 +29,8 @@ TRY_S = 120.0
 _PAUSE_S = (0.2, 0.5, 1.0, 2.0)
 _ALIVE_S = 3.0
 _ALIVE_AGAIN_S = 10.0
+# An engine that is back first does what it was asked for long ago.
+_SETTLE_S = 1.0
 DONE = b"done\n"
 SWEEP = b"sweep\n"
 LATER = b"later\n"
@@ -65,7 +67,8 @@ def _serve(task: dict[str, Any]) -> int:
         word = sys.stdin.buffer.read()
         if word == DONE:
             return 0
-        _let_calls_end(service, task["url"].removeprefix("unix://"))
+        if word != SWEEP:  # else they have had their time
+            _let_calls_end(service, task["url"].removeprefix("unix://"))
         return _sweep(task, services, owner if word == SWEEP else None)
 
 
@@ -104,6 +107,8 @@ def _sweep(task: dict[str, Any], services: contextlib.ExitStack, owner: int | No
     while True:
         try:
             Engine(task["url"], identity=task["identity"], timeout=alive_s).version()
+            if alive_s != _ALIVE_S and not task["service"]:
+                time.sleep(_SETTLE_S)
             engine = Engine(task["url"], identity=task["identity"])
             if owner is None and is_kept(engine, run):
                 return 0
