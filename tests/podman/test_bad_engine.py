@@ -330,6 +330,23 @@ def test_the_next_start_sweeps_what_a_reaper_still_tries_to(light: Project, real
         assert killing.left(real.engine, going.run, Seen()) == []
 
 
+@pytest.mark.skipif(not SOAK, reason="two minutes and more: INFRA_SOAK=1")
+def test_a_reaper_gives_up_by_itself_and_the_next_start_sweeps(light: Project, real: Real, between: Proxy) -> None:
+    words = ("suite.run", "--service", SLOW, "--ports", "auto", "--fresh")
+    with light.going(*words, INFRA_IMAGES="local", CONTAINER_HOST=between.url) as going:
+        eventually("the suite", lambda: in_suite(going), 60)
+        between.rule(Rule(proxy.hang))
+        assert going.ends(90) == 69, going.text
+        assert killing.with_role(going.run, "reaper"), "it tries"
+        eventually("the reaper's end", lambda: not killing.with_role(going.run, "reaper"), 180, every=0.5)
+        assert killing.left(real.engine, going.run, Seen()) != []
+        between.lift()
+        done = light.invoke("infra.gc", CONTAINER_HOST=between.url)
+        assert done.code == 0, done.text
+        assert going.run in done.out
+        assert clean(real, going.run)[1] == []
+
+
 # -- operators
 
 
