@@ -126,6 +126,7 @@ def sweep_run(engine: Engine, run: str, built_since: float | None = None) -> tup
         processes.kill(monitors)
         left = (*(str(one) for one in found), *(str(one) for one in ours), *(f"monitor {m.pid}" for m in monitors))
         if not left:
+            engine.version()  # whoever answers every list with an empty one is no engine to believe
             return ()
         if silent is not None:
             silent_since = silent_since or began
