@@ -23,6 +23,7 @@ from infra.lease import Lease
 from infra.lease_names import private_folder
 
 _BUILD_S = 3600.0
+_LOOK_EVERY_S = 10.0
 _EVIDENCE_LINES = 25
 # Settings of the host's package clients that a build may want; passed where the Containerfile declares the argument.
 _HOST_ARGS = ("GOPROXY", "GOSUMDB", "GONOSUMDB", "GOPRIVATE", "GOFLAGS", "PIP_INDEX_URL", "NPM_CONFIG_REGISTRY")
@@ -169,7 +170,7 @@ def _run(argv: list[str], ref: str, lease: Lease, work: Path, log: Path, on_line
     try:
         with Command(argv, env=environ, log=log, on_line=on_line) as command:
             on_line(f"+ {command}")
-            code = command.wait(_BUILD_S)
+            code = _ended(command, lease)
             if code == 0:
                 return
             tail = tuple(command.tail)
@@ -183,6 +184,15 @@ def _run(argv: list[str], ref: str, lease: Lease, work: Path, log: Path, on_line
         blame="product" if "--file" in argv else "infrastructure",
         evidence=output_of_failing_step(tail),
     )
+
+
+def _ended(command: Command, lease: Lease) -> int | None:
+    """Wait for a command's end. Podman's remote client waits for ever for an engine that hangs: look at that too."""
+    engine, deadline = lease.engine.clone(), time.monotonic() + _BUILD_S
+    while (code := command.wait(_LOOK_EVERY_S)) is None and time.monotonic() < deadline:
+        if lease.connection.remote:
+            engine.version()
+    return code
 
 
 def failing_step(lines: tuple[str, ...]) -> str:

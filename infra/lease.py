@@ -25,6 +25,8 @@ from infra.report import EngineFacts
 
 _START_S = 15.0
 _END_S = 10.0
+_EXIT_S = 2.0
+WHO_SWEEPS = f"its reaper tries for {reaper.TRY_S / 60:g} minutes more, and the next start sweeps it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,14 +123,18 @@ def _reaper(
         yield process
     finally:
         with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(b"" if unswept.is_set() else b"done\n")
+            process.stdin.write(reaper.SWEEP if unswept.is_set() else reaper.DONE)
             process.stdin.flush()
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
+        # Its end, or its word that the engine does not answer and that it goes on.
+        later = select.select([process.stdout], [], [], _END_S)[0] and process.stdout.readline() == reaper.LATER
         process.stdout.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_END_S)
-        if process.returncode != 0:
+            process.wait(0.0 if later else _EXIT_S)
+        if process.returncode == 0:
+            unswept.clear()
+        elif process.returncode is not None or not unswept.is_set():  # else it goes on without us
             processes.end_helpers(run, 0.0)
             shutil.rmtree(private_folder(run), ignore_errors=True)
 

@@ -14,9 +14,8 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exp
 
 from infra import probes
 from infra.engine.client import Engine
-from infra.engine.transport import EngineRefused
 from infra.engine.types import ContainerState
-from infra.errors import NotReady
+from infra.errors import InfraError, NotReady
 from infra.plan import PlannedStep
 
 _FIRST_S = 0.01
@@ -111,7 +110,7 @@ def log_tail(engine: Engine, step: PlannedStep, mask: Callable[[str], str]) -> t
     """Return the last lines of a component's log, secrets masked."""
     try:
         text = engine.logs(step.container, tail=_EVIDENCE_LINES)
-    except EngineRefused:  # it was removed meanwhile: that there is no log hides no cause
+    except InfraError:  # it was removed meanwhile, or the engine has gone: that there is no log hides no cause
         return ()
     return tuple(mask(line) for line in text.splitlines())
 

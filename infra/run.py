@@ -16,6 +16,7 @@ from typing import Literal
 
 from infra import evidence, labels, lease, plan, ports, processes, prune, rundir, signals, suites, sweep
 from infra.catalog.loading import Catalog, load
+from infra.engine.transport import NoAnswer
 from infra.errors import InfraError, Invalid
 from infra.images import Images
 from infra.lease import Lease
@@ -87,7 +88,7 @@ class Run:
             catalog, self.settings, service=request.service, tier=request.tier, run=request.run, ports=request.ports
         )
         self.ending.mask = made.mask
-        self.recorder.watch.run_started(made, _shown(self.folder))
+        self.recorder.watch.run_started(made, rundir.shown(self.folder))
         if not made.steps:
             if goal != "suite":
                 message = f"{made.service} {made.tier} has no stack: there is nothing to start"
@@ -122,7 +123,10 @@ class Run:
                 yield held
             finally:
                 with self.interrupts.held():
+                    unswept = held.unswept.is_set()
                     stack.close()
+                    if unswept and not held.unswept.is_set():
+                        self.ending.left = ()
         self.interrupts.check()
 
     def _own(self, catalog: Catalog, held: Lease, made: Plan, goal: Goal) -> None:
@@ -164,16 +168,25 @@ class Run:
         """Evidence, then the sweep, or the marker where the stack is kept. Its own error never hides the first."""
         if self.ending.kept:
             return
-        with contextlib.suppress(InfraError), self.recorder.step("teardown") as handle:
+        try:
+            self._tear_down(stack, error)
+        except InfraError as failed:
+            if error is None and isinstance(failed, NoAnswer):
+                raise
+
+    def _tear_down(self, stack: Stack, error: BaseException | None) -> None:
+        with self.recorder.step("teardown") as handle:
             engine, made = stack.engine, stack.plan
+            self.ending.left = (f"run {made.run}: the engine does not answer; {lease.WHO_SWEEPS}",)
             names = [(step.name, step.container) for step in made.steps]
-            evidence.collect(engine, made, names, self.folder, failed=error is not None)
+            if not engine.silent:
+                evidence.collect(engine, made, names, self.folder, failed=error is not None)
             if self.settings.keep and isinstance(error, InfraError):
                 self._hand_over(stack, KEEP)
                 handle.note = f"kept (INFRA_KEEP=1); look: invoke infra.logs --run {made.run}"
                 self.recorder.note(f"remove it: invoke infra.down --run {made.run}")
+                self.ending.left = ()
                 return
-            self.ending.left = (f"run {made.run}: the engine does not answer; the next start sweeps it",)
             stack.drain(self.interrupts.hurry)
             self.ending.left = sweep.sweep_run(engine, made.run, min(stack.lease.builds, default=None))
             stack.lease.unswept.clear()
@@ -221,8 +234,13 @@ class Run:
         finally:
             with self.interrupts.held():
                 names = [(step.name, step.container) for step in stack.started]
-                evidence.collect(held.engine, made, names, self.folder, failed=error is not None)
-                self.ending.left = sweep.sweep_run(held.engine, made.run)
+                if not held.engine.silent:
+                    evidence.collect(held.engine, made, names, self.folder, failed=error is not None)
+                try:
+                    self.ending.left = sweep.sweep_run(held.engine, made.run)
+                except InfraError:
+                    if error is None:
+                        raise
 
     def _given(self, made: Plan, numbers: Mapping[str, Mapping[str, int]]) -> dict[str, str]:
         """Return what a suite gets beside the host's environment."""
@@ -275,11 +293,3 @@ class Run:
         marks = processes.environment(made.run, owner, "suite")
         given = self._given(made, numbers) | marks
         return suites.environment(base, given=given, path=made.suite.path, unset=made.suite.unset, cwd=cwd)
-
-
-def _shown(folder: Path) -> str:
-    """Return a folder as a person standing here would write it."""
-    try:
-        return str(folder.relative_to(Path.cwd()))
-    except ValueError:
-        return str(folder)

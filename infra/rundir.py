@@ -55,3 +55,11 @@ def _quote(value: str) -> str:
     for special in '\\"$`':
         value = value.replace(special, f"\\{special}")
     return '"{}"'.format(value.replace("\n", "\\n"))
+
+
+def shown(folder: Path) -> str:
+    """Return a folder as a person standing here would write it."""
+    try:
+        return str(folder.relative_to(Path.cwd()))
+    except ValueError:
+        return str(folder)

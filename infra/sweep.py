@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from infra import buildah, labels, processes
 from infra.engine.client import Engine
-from infra.engine.transport import EngineRefused
+from infra.engine.transport import EngineRefused, NoAnswer
 from infra.engine.types import Container, Resource
 from infra.errors import InfraError
 from infra.labels import Life
@@ -26,6 +26,8 @@ from infra.lease_names import private_folder, private_folders
 _ROUNDS = 4
 _PAUSE_S = 0.15
 _REAPER_S = 5.0
+# For removals that the engine does not answer, in all.
+_SILENT_S = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,10 +101,12 @@ def sweep_run(engine: Engine, run: str, built_since: float | None = None) -> tup
     """Remove everything that `run` owns and return what could not be removed, in words.
 
     `built_since` says from when on (seconds since the epoch) builds of the run were going on that were ended already.
+    Raises `NoAnswer` where the engine does not answer, after what needs no engine: the run's processes are ended.
     """
     if not labels.is_run(run):
         raise ValueError(f"not the name of a run: {run!r}")
     left: tuple[str, ...] = ()
+    silent_since: float | None = None
     for attempt in range(_ROUNDS):
         if attempt:
             time.sleep(_PAUSE_S)
@@ -110,18 +114,24 @@ def sweep_run(engine: Engine, run: str, built_since: float | None = None) -> tup
         built_since = min((one.started for one in ours if one.role == "build"), default=built_since)
         processes.kill(one.process for one in ours)
         buildah.kill(run)
-        buildah.remove_half_done(engine, run, built_since)
         try:
+            buildah.remove_half_done(engine, run, built_since)
             found = _find(engine, run)
         except EngineRefused as error:
             left = (f"unknown, the engine does not say: {error.message}",)
             continue
-        _remove(engine, found)
+        began = time.monotonic()
+        silent = _remove(engine, found)
         monitors = processes.monitors(lambda name: is_our_name(name, run))
         processes.kill(monitors)
         left = (*(str(one) for one in found), *(str(one) for one in ours), *(f"monitor {m.pid}" for m in monitors))
         if not left:
+            engine.version()  # whoever answers every list with an empty one is no engine to believe
             return ()
+        if silent is not None:
+            silent_since = silent_since or began
+            if time.monotonic() - silent_since > _SILENT_S or attempt == _ROUNDS - 1:
+                raise silent
     return left
 
 
@@ -191,19 +201,30 @@ def _network(name: str) -> Callable[[Engine], None]:
     return lambda engine: engine.remove_network(name)
 
 
-def _remove(engine: Engine, found: Iterable[Leftover]) -> None:
-    """Remove containers side by side, then the rest one after another; failures show when looked at again."""
+def _remove(engine: Engine, found: Iterable[Leftover]) -> NoAnswer | None:
+    """Remove containers side by side, then the rest one after another; failures show when looked at again.
+
+    A removal without an answer skips none of the others, and is returned; an engine that has none at all ends it.
+    """
+    silent: list[NoAnswer] = []
     containers = [one for one in found if "container" in one.kind]
     others = [one for one in found if "container" not in one.kind]
 
     def quietly(one: Leftover, client: Engine) -> None:
-        with contextlib.suppress(InfraError):
+        try:
             one.remove(client)
+        except NoAnswer as error:
+            silent.append(error)
+            with contextlib.suppress(EngineRefused):
+                engine.clone().version()
+        except InfraError:
+            return
 
     with ThreadPoolExecutor(max_workers=4) as pool:
         list(pool.map(lambda one: quietly(one, engine.clone()), containers))
     for one in others:
         quietly(one, engine)
+    return silent[0] if silent else None
 
 
 def run_tags(engine: Engine, run: str | None = None) -> tuple[str, ...]:

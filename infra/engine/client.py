@@ -1,22 +1,22 @@
 """Transport to Podman's API by podman-py, in types of ours. The only module that imports podman.
 
 Raw requests on purpose: podman-py's resource managers ignore filters, drop options in silence and wait without a
-bound (pitfalls.md). Every call has a timeout. What cannot be reached is `Unavailable`; what the engine refuses is
-`EngineRefused` with the engine's own words; removing what is not there is success.
+bound (pitfalls.md). Every call has a bound. What cannot be reached, hangs or speaks nonsense is `NoAnswer`; what the
+engine refuses is `EngineRefused` with the engine's own words; removing what is not there is success.
 """
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import requests
 
-from infra.engine import names
+from infra.engine import answers, names
 from infra.engine.transport import EngineRefused, Transport
 from infra.engine.types import Container, ContainerSpec, ContainerState, Image, Resource, TarFile
 from infra.errors import Unavailable
@@ -25,6 +25,7 @@ from infra.labels import Labels
 OLDEST = (4, 3)
 _FOLLOW = 24 * 3600.0
 _PULL = 1800.0
+_STARTED = (204, 304)
 
 
 class Engine(Transport):
@@ -32,18 +33,16 @@ class Engine(Transport):
 
     def clone(self, timeout: float | None = None) -> Engine:
         """Return a client of the same engine with a session of its own."""
-        return Engine(self.url, timeout=timeout or self._timeout, identity=self._identity)
+        return Engine(self.url, timeout=timeout or self._timeout, identity=self._identity, health=self._health)
 
     # -- the engine itself
 
     def version(self) -> str:
         """Return the engine's version; raises `Unavailable` when it is older than we support."""
-        # Asked for its version, it collects what `info` does, the versions of all its helpers, and takes 0.25 s.
-        said = None
-        with contextlib.suppress(EngineRefused):  # its socket is there before it listens: then ask until it does
-            said = self._call("GET", "/_ping").headers.get("Libpod-API-Version")
-        version = str(said or self._json("GET", "/version")["Version"])
-        if tuple(int(part) for part in version.split("-", maxsplit=1)[0].split(".")[:2]) < OLDEST:
+        # Not /version: for that Podman asks all its helpers for theirs, which takes 0.25 s.
+        said = self._call("GET", "/_ping").headers.get("Libpod-API-Version")
+        version, numbers = self._understood("GET", "/_ping", answers.version, json.dumps({"Version": said}).encode())
+        if numbers < OLDEST:
             oldest = ".".join(map(str, OLDEST))
             raise Unavailable(
                 f"Podman at {self.url} is {version}; {oldest} is the oldest supported",
@@ -55,7 +54,7 @@ class Engine(Transport):
 
     def info(self) -> dict[str, Any]:
         """Return `podman info` as the engine answers it."""
-        return dict(self._json("GET", "/info"))
+        return self._read("GET", "/info", answers.info)
 
     def events(self, labels: Mapping[str, str]) -> tuple[str, ...]:
         """Return the engine's events so far of what carries `labels`, a JSON document a line."""
@@ -89,7 +88,7 @@ class Engine(Transport):
         if spec.memory_mb is not None:
             limit = spec.memory_mb * 1024 * 1024
             body["resource_limits"] = {"memory": {"limit": limit, "swap": limit}}
-        return str(self._json("POST", "/containers/create", data=json.dumps(body))["Id"])
+        return self._read("POST", "/containers/create", _id, data=json.dumps(body))
 
     def put_files(self, container: str, files: Sequence[TarFile]) -> None:
         """Copy files into a created container; missing parent folders are made."""
@@ -98,30 +97,20 @@ class Engine(Transport):
 
     def start(self, container: str) -> None:
         """Start a created container."""
-        self._call("POST", f"/containers/{container}/start")
+        self._call("POST", f"/containers/{container}/start", expect=_STARTED)
 
     def state(self, container: str) -> ContainerState | None:
         """Return the container's state, or None where there is no such container."""
         try:
-            data = self._json("GET", f"/containers/{container}/json")
+            return self._read("GET", f"/containers/{container}/json", answers.state)
         except EngineRefused as error:
             if error.status == requests.codes.not_found:
                 return None
             raise
-        state = data["State"]
-        bindings = (data.get("NetworkSettings") or {}).get("Ports") or {}
-        return ContainerState(
-            id=data["Id"],
-            status=state["Status"],
-            exit_code=int(state["ExitCode"]),
-            oom_killed=bool(state["OOMKilled"]),
-            error=state.get("Error") or "",
-            ports={int(key.split("/")[0]): int(rows[0]["HostPort"]) for key, rows in bindings.items() if rows},
-        )
 
     def inspect(self, container: str) -> dict[str, Any]:
         """Return the engine's whole answer, for evidence."""
-        return dict(self._json("GET", f"/containers/{container}/json"))
+        return self._read("GET", f"/containers/{container}/json", answers.an_object)
 
     def logs(self, container: str, tail: int | None = None) -> str:
         """Return what the container has written, both streams in order, the last `tail` lines or all."""
@@ -132,13 +121,14 @@ class Engine(Transport):
     def follow_logs(self, container: str, on_line: Callable[[str], None]) -> None:
         """Call `on_line` for each line until the container ends or the engine goes away. Use a `clone()`."""
         params = {"stdout": "true", "stderr": "true", "follow": "true"}
-        response = self._call("GET", f"/containers/{container}/logs", params=params, stream=True, timeout=_FOLLOW)
-        pending = b""
-        while len(header := response.raw.read(8)) == 8:
-            pending += response.raw.read(int.from_bytes(header[4:], "big"))
-            *lines, pending = pending.split(b"\n")
-            for line in lines:
-                on_line(line.decode("utf-8", "replace"))
+        received = pending = b""
+        for piece in self._stream("GET", f"/containers/{container}/logs", params=params, timeout=_FOLLOW):
+            received += piece
+            while len(received) >= 8 + (size := int.from_bytes(received[4:8], "big")):
+                *lines, pending = (pending + received[8 : 8 + size]).split(b"\n")
+                received = received[8 + size :]
+                for line in lines:
+                    on_line(line.decode("utf-8", "replace"))
 
     def stop(self, container: str, grace_s: float) -> None:
         """Ask a container to end and kill it after the grace period."""
@@ -159,19 +149,8 @@ class Engine(Transport):
             params["external"] = "true"
         if labels:
             params["filters"] = _filters(labels)
-        rows = self._json("GET", "/containers/json", params=params)
-        return tuple(
-            Container(
-                id=row["Id"],
-                name=(row.get("Names") or [""])[0],
-                state=row.get("State") or "",
-                created=str(row.get("Created") or ""),
-                labels=row.get("Labels") or {},
-                host_ports=_host_ports(row.get("Ports") or []),
-                external=row.get("State") in ("storage", "unknown") or not row.get("State"),
-            )
-            for row in rows or []
-        )
+        wanted = labels or {}
+        return self._read("GET", "/containers/json", lambda data: answers.containers(data, wanted), params=params)
 
     # -- networks and volumes
 
@@ -184,13 +163,13 @@ class Engine(Transport):
             body["network_interface"] = interface
         if subnet is not None:
             body["subnets"] = [{"subnet": subnet}]
-        return str(self._json("POST", "/networks/create", data=json.dumps(body))["subnets"][0]["subnet"])
+        return self._read("POST", "/networks/create", answers.subnet, data=json.dumps(body))
 
     def networks(self, labels: Mapping[str, str] | None = None) -> tuple[Resource, ...]:
         """Return the networks that carry `labels`."""
         params = {"filters": _filters(labels)} if labels else {}
-        rows = self._json("GET", "/networks/json", params=params)
-        return tuple(Resource(name=row["name"], labels=row.get("labels") or {}) for row in rows or [])
+        read = partial(answers.resources, name="name", labels="labels", wanted=labels or {})
+        return self._read("GET", "/networks/json", read, params=params)
 
     def remove_network(self, name: str) -> None:
         """Remove a network."""
@@ -198,13 +177,14 @@ class Engine(Transport):
 
     def create_volume(self, name: str, labels: Labels) -> None:
         """Create an empty volume."""
-        self._call("POST", "/volumes/create", data=json.dumps({"Name": name, "Labels": labels}))
+        body = json.dumps({"Name": name, "Labels": labels})
+        self._read("POST", "/volumes/create", answers.an_object, data=body)
 
     def volumes(self, labels: Mapping[str, str] | None = None) -> tuple[Resource, ...]:
         """Return the volumes that carry `labels`."""
         params = {"filters": _filters(labels)} if labels else {}
-        rows = self._json("GET", "/volumes/json", params=params)
-        return tuple(Resource(name=row["Name"], labels=row.get("Labels") or {}) for row in rows or [])
+        read = partial(answers.resources, name="Name", labels="Labels", wanted=labels or {})
+        return self._read("GET", "/volumes/json", read, params=params)
 
     def remove_volume(self, name: str) -> None:
         """Remove a volume. Never by force: that would remove the containers that use it, whosever they are."""
@@ -221,17 +201,7 @@ class Engine(Transport):
         params = {"filters": _filters(labels)} if labels else {}
         if reference is not None:
             params = {"filters": json.dumps({"reference": [reference]})}
-        rows = self._json("GET", "/images/json", params=params)
-        return tuple(
-            Image(
-                id=row["Id"].removeprefix("sha256:"),
-                tags=tuple(row.get("RepoTags") or row.get("Names") or ()),
-                labels=row.get("Labels") or {},
-                created=int(row["Created"]),
-                size=int(row["Size"]),
-            )
-            for row in rows or []
-        )
+        return self._read("GET", "/images/json", lambda data: answers.images(data, labels or {}), params=params)
 
     def image_id(self, ref: str) -> str | None:
         """Return the id of an image in local storage, or None."""
@@ -241,8 +211,7 @@ class Engine(Transport):
     def image(self, ref: str) -> tuple[str, Mapping[str, str]] | None:
         """Return the id and the labels of an image in local storage, or None. A list would compute every size."""
         try:
-            found = self._json("GET", f"/images/{ref}/json")
-            return str(found["Id"]).removeprefix("sha256:"), found.get("Labels") or {}
+            return self._read("GET", f"/images/{ref}/json", answers.image)
         except EngineRefused as error:
             if error.status == requests.codes.not_found:
                 return None
@@ -268,13 +237,15 @@ class Engine(Transport):
     def pull(self, ref: str, on_line: Callable[[str], None]) -> None:
         """Pull an image, its progress line by line. Raises `EngineRefused` with the registry's words."""
         params = {"reference": ref, "policy": "missing"}
-        response = self._call("POST", "/images/pull", params=params, stream=True, timeout=_PULL)
-        for raw in response.iter_lines():
-            event = json.loads(raw)
+        self._bounded("POST", "/images/pull", lambda: self._pull(params, on_line), _PULL)
+
+    def _pull(self, params: Mapping[str, str], on_line: Callable[[str], None]) -> None:
+        for line in _lines(self._stream("POST", "/images/pull", params=params, timeout=_PULL)):
+            event = self._understood("POST", "/images/pull", answers.an_object, line)
             if "error" in event:
-                raise EngineRefused(event["error"], 500)
+                raise EngineRefused(str(event["error"]), 500)
             if text := event.get("stream"):
-                on_line(text.rstrip())
+                on_line(str(text).rstrip())
 
 
 def _filters(labels: Mapping[str, str]) -> str:
@@ -286,8 +257,17 @@ def _attachment(spec: ContainerSpec) -> dict[str, list[str]]:
     return {"aliases": [spec.alias], **({"static_ips": [spec.address]} if spec.address else {})}
 
 
-def _host_ports(rows: Iterable[Mapping[str, Any]]) -> tuple[int, ...]:
-    return tuple(int(row["host_port"]) + offset for row in rows for offset in range(int(row.get("range") or 1)))
+def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    pending = b""
+    for piece in pieces:
+        *lines, pending = (pending + piece).split(b"\n")
+        yield from filter(None, lines)
+    if pending:
+        yield pending
+
+
+def _id(data: object) -> str:
+    return answers.a_text(answers.an_object(data)["Id"])
 
 
 def _tar(files: Sequence[TarFile]) -> bytes:

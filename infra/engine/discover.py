@@ -61,7 +61,7 @@ def discover(private: Path) -> Connection:
         if str(row.get("Default")).lower() == "true":
             return _named(row["URI"], f"default connection {row.get('Name')}", row.get("Identity"))
     for path in _sockets():
-        if path.exists() and _answers(f"unix://{path}"):
+        if path.exists() and _silence(f"unix://{path}") is None:
             return Connection(url=f"unix://{path}", origin="socket")
     return _private(private)
 
@@ -104,9 +104,9 @@ def _private(folder: Path) -> Connection:
 def _named(url: str, origin: str, identity: str | None) -> Connection:
     podman = ("podman", "--url", url, *(("--identity", identity) if identity else ()))
     connection = Connection(url=url, origin=origin, identity=identity or None, podman=podman)
-    if not _answers(url, identity or None):
+    if why := _silence(url, identity or None):
         raise Unavailable(
-            f"Podman does not answer at {url} ({origin})",
+            f"Podman does not answer at {url} ({origin}): {why}",
             reference="engine-unreachable",
             remedy=f"podman --url {url} info, or unset {origin.split(maxsplit=1)[0]}",
             blame="user",
@@ -133,13 +133,14 @@ def _sockets() -> list[Path]:
     return [rootful] if os.geteuid() == 0 else [rootless, rootful]
 
 
-def _answers(url: str, identity: str | None = None) -> bool:
+def _silence(url: str, identity: str | None = None) -> str | None:
+    """Return why an engine is none to use, or None where it answers."""
     try:
         Engine(url, timeout=5.0, identity=identity).version()
     except Unavailable as error:
         if error.reference == "podman-too-old":
             raise
-        return False
-    except InfraError:
-        return False
-    return True
+        return error.message
+    except InfraError as error:
+        return error.message
+    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 
 from invoke.collection import Collection
@@ -13,6 +12,7 @@ from infra import labels, plan, rundir, sweep
 from infra import status as status_of
 from infra.catalog.loading import Catalog, load
 from infra.engine.client import Engine
+from infra.engine.transport import NoAnswer
 from infra.errors import InfraError, Internal, Invalid, NotReady
 from infra.execute import execute
 from infra.labels import Life
@@ -198,8 +198,12 @@ def _drain(engine: Engine, run: str) -> None:
     """Ask the containers to end, the last one started first. One that cannot be asked is removed all the same."""
     for container in sorted(engine.containers({labels.RUN: run}), key=lambda c: c.created, reverse=True):
         if container.state == "running":
-            with contextlib.suppress(InfraError):
+            try:
                 engine.stop(container.name, DEFAULT_GRACE_S)
+            except NoAnswer:  # the sweep says it, where there is none at all
+                return
+            except InfraError:
+                continue
 
 
 def _owner(one: FoundRun) -> str:

@@ -49,6 +49,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "engine",
         (
             "infra.engine.names",
+            "infra.engine.answers",
             "infra.engine.host",
             "infra.engine.transport",
             "infra.engine.client",
