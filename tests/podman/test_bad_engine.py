@@ -34,7 +34,6 @@ BACK_S = 40.0
 AT_A_TIME = 3
 SLOW = f"slow-{os.getpid()}"
 RED = f"red-{os.getpid()}"
-SOAK = os.environ.get("INFRA_SOAK") == "1"
 
 
 @dataclass(frozen=True)
@@ -135,10 +134,14 @@ QUICK: dict[str, Fault] = {
     "refuses": proxy.refuse(),
 }
 FAULTS = HANGS | QUICK
-# Every fault at one moment, the main ones at all; with INFRA_SOAK=1 every one at every moment.
+# Every day every fault at one moment, the main ones at all; the rest is for soak.
 DAILY = [(fault, "gate") for fault in FAULTS]
 DAILY += [(fault, moment) for moment in MOMENTS for fault in ("hang", "close", "no json") if moment != "gate"]
-CASES = [(fault, moment) for fault in FAULTS for moment in MOMENTS] if SOAK else DAILY
+CASES = [
+    pytest.param(fault, moment, marks=() if (fault, moment) in DAILY else pytest.mark.soak)
+    for fault in FAULTS
+    for moment in MOMENTS
+]
 
 
 @dataclass(frozen=True)
@@ -204,7 +207,7 @@ def go_bad(
 def bad(request: pytest.FixtureRequest, light: Project, real: Real) -> Iterator[dict[tuple[str, str], Future[Ended]]]:
     """The runs that the selected tests look at; they mostly wait, so some at a time."""
     names = {item.name.partition("[")[2].rstrip("]") for item in request.session.items if "goes_bad" in item.name}
-    cases = [(fault, moment) for fault, moment in CASES if f"{fault}-{moment}" in names]
+    cases = [(fault, moment) for fault in FAULTS for moment in MOMENTS if f"{fault}-{moment}" in names]
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         yield {
             (fault, moment): pool.submit(go_bad, light, real, FAULTS[fault], MOMENTS[moment], for_good=True)
@@ -330,7 +333,7 @@ def test_the_next_start_sweeps_what_a_reaper_still_tries_to(light: Project, real
         assert clean(real, going.run)[1] == []
 
 
-@pytest.mark.skipif(not SOAK, reason="two minutes and more: INFRA_SOAK=1")
+@pytest.mark.soak
 def test_a_reaper_gives_up_by_itself_and_the_next_start_sweeps(light: Project, real: Real, between: Proxy) -> None:
     words = ("suite.run", "--service", SLOW, "--ports", "auto", "--fresh")
     with light.going(*words, INFRA_IMAGES="local", CONTAINER_HOST=between.url) as going:
