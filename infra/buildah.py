@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from infra import processes
+from infra import processes, remnants
 from infra.engine.client import Engine
 from infra.errors import InfraError
 from infra.labels import IMAGE
@@ -31,7 +31,6 @@ _KILL_S = 2.0
 _COMMIT_S = 0.5
 _STATE = "buildah.json"
 _STORES: dict[str, str] = {}
-_CGROUPS = Path("/sys/fs/cgroup")
 
 
 def flags(run: str, bundle: Path | None, work: Path) -> list[str]:
@@ -208,11 +207,7 @@ def _mount_namespace(base: Path) -> str:
 
 def _remove_cgroups(run: str) -> None:
     """The kernel keeps an empty group until its folder is removed."""
-    for top in (_CGROUPS, *(path for path in _CGROUPS.glob("*") if path.is_dir())):
-        group = top / cgroup(run)
-        for folder, _, _ in os.walk(group, topdown=False):
-            with contextlib.suppress(OSError):
-                Path(folder).rmdir()
+    remnants.remove_groups(cgroup(run))
 
 
 def _remove_runtime_states(run: str) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from infra import buildah, labels, processes
+from infra import buildah, labels, processes, remnants
 from infra.engine.client import Engine
 from infra.engine.transport import EngineRefused, NoAnswer
 from infra.engine.types import Container, Resource
@@ -37,6 +37,7 @@ class Leftover:
     kind: str
     name: str
     remove: Callable[[Engine], None]
+    id: str = ""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
@@ -107,8 +108,9 @@ def sweep_run(engine: Engine, run: str, built_since: float | None = None) -> tup
         raise ValueError(f"not the name of a run: {run!r}")
     left: tuple[str, ...] = ()
     silent_since: float | None = None
+    gone: set[Leftover] = set()
     for attempt in range(_ROUNDS):
-        if attempt:
+        if attempt > 1:  # the second look is to see that the removal has worked: there is nothing to wait for
             time.sleep(_PAUSE_S)
         ours = processes.working(run)
         built_since = min((one.started for one in ours if one.role == "build"), default=built_since)
@@ -120,6 +122,7 @@ def sweep_run(engine: Engine, run: str, built_since: float | None = None) -> tup
         except EngineRefused as error:
             left = (f"unknown, the engine does not say: {error.message}",)
             continue
+        gone.update(found)
         began = time.monotonic()
         silent = _remove(engine, found)
         monitors = processes.monitors(lambda name: is_our_name(name, run))
@@ -127,6 +130,7 @@ def sweep_run(engine: Engine, run: str, built_since: float | None = None) -> tup
         left = (*(str(one) for one in found), *(str(one) for one in ours), *(f"monitor {m.pid}" for m in monitors))
         if not left:
             engine.version()  # whoever answers every list with an empty one is no engine to believe
+            remnants.clear((one.id for one in gone if one.id), (one.name for one in gone if one.kind == "network"))
             return ()
         if silent is not None:
             silent_since = silent_since or began
@@ -136,13 +140,12 @@ def sweep_run(engine: Engine, run: str, built_since: float | None = None) -> tup
 
 
 def sweep_dead(engine: Engine) -> tuple[str, ...]:
-    """End every run whose owner is dead and that nobody was handed; return their names."""
+    """End every run whose owner is dead and that nobody was handed; return those of which nothing is left."""
     swept = []
     for run in _dead(engine):
         processes.end_helpers(run, _REAPER_S)
         # The marker is made before its owner ends: look for it only after the owner was seen to be dead.
-        if not is_kept(engine, run):
-            sweep_run(engine, run)
+        if not is_kept(engine, run) and not sweep_run(engine, run):
             swept.append(run)
         shutil.rmtree(private_folder(run), ignore_errors=True)
     swept += _drop_tags_without_a_run(engine)
@@ -169,7 +172,9 @@ def is_our_name(name: str, run: str) -> bool:
 def _find(engine: Engine, run: str) -> tuple[Leftover, ...]:
     """List what the run owns, in the order of removal: the network, which carries the owner, is the last."""
     mine = {labels.RUN: run}
-    found = [Leftover(kind="container", name=c.name, remove=_container(c.name)) for c in engine.containers(mine)]
+    found = [
+        Leftover(kind="container", name=c.name, remove=_container(c.name), id=c.id) for c in engine.containers(mine)
+    ]
     known = {one.name for one in found}
     for row in engine.containers(external=True):
         if row.external and row.name not in known and is_our_name(row.name, run):

@@ -57,6 +57,11 @@ class Neighbours:
         }
 
 
+def changed(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
+    """What has changed, in words."""
+    return [f"{what} were {before[what]}, are {now[what]}" for what in before if before[what] != now[what]]
+
+
 @contextlib.contextmanager
 def neighbours(ground: Ground, held: Lease) -> Iterator[Neighbours]:
     """A stack that a person has up, a run whose suite goes on, things of unknown owners and of nobody."""
@@ -97,7 +102,9 @@ def neighbours(ground: Ground, held: Lease) -> Iterator[Neighbours]:
 
 
 def hanging(ground: Ground) -> dict[str, str]:
-    """A suite that takes no notice of signals for ten minutes."""
-    name = "./test/integration/notification"
-    edit = {"services/notification.toml": lambda text: text.replace(name, "./test/runner/hanging")}
-    return {"INFRA_CATALOG": str(ground.catalog(edit))}
+    """A suite that goes on for a day."""
+
+    def edit(text: str) -> str:
+        return text.replace("./test/integration/notification", "./test/runner/hanging").replace('"15m"', '"24h"')
+
+    return {"INFRA_CATALOG": str(ground.catalog({"services/notification.toml": edit}))}

@@ -338,6 +338,7 @@ def _files_left(run: str, seen: Seen) -> Iterator[str]:
     for container in seen.containers:
         suspects += groups.glob(f"*/libpod_parent/libpod-{container}")
         suspects.append(Path("/run/containers/storage/overlay-containers") / container)
+        suspects += [Path("/run") / runtime / container for runtime in ("runc", "crun")]
     yield from (f"folder {path}" for path in suspects if path.exists())
     mounts = Path("/proc/self/mountinfo").read_text(errors="replace")
     yield from (f"mount of container {container}" for container in seen.containers if container in mounts)

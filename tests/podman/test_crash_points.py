@@ -15,7 +15,7 @@ from pathlib import Path
 
 import killing
 import pytest
-from beside import Neighbours, neighbours
+from beside import Neighbours, changed, neighbours
 from killing import Ground, Seen, new_run, until_clean
 from product import Podman
 
@@ -139,21 +139,20 @@ def kill_all(
     problems = []
     slowest = 0.0
 
-    def one(crash: Crash) -> tuple[Crash, float, list[str], bool]:
+    def one(crash: Crash) -> tuple[Crash, float, list[str], list[str]]:
         seconds, left = kill(ground, environ, held.engine.clone(), crash, folder)
-        return crash, seconds, left, beside.state() == before
+        return crash, seconds, left, changed(before, beside.state())
 
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        for crash, seconds, left, untouched in pool.map(one, crashes):
+        for crash, seconds, left, touched in pool.map(one, crashes):
             slowest = max(slowest, seconds)
             print(f"{crash}: clean after {seconds:.1f} s")
             if left or seconds > killing.CLEAN_S:
                 problems.append(f"{crash}: after {seconds:.1f} s {', '.join(left) or 'nothing'} was left")
-            if not untouched:
-                problems.append(f"{crash}: what stands beside it changed")
+            problems += [f"{crash}: beside it {what}" for what in touched]
     print(f"killed at {len(crashes)}/{len(crashes)}, left {len(problems)}; the slowest was clean after {slowest:.1f} s")
-    assert problems == []
-    assert beside.state() == before
+    assert problems == [], "\n".join(problems)
+    assert changed(before, beside.state()) == []
 
 
 def test_the_owner_killed_in_every_call_that_changes_something(

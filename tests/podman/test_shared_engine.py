@@ -14,10 +14,10 @@ import killing
 import pytest
 from beside import hanging
 from killing import Ground, new_run
-from owned import dead_owner, image_of
+from owned import dead_owner, image_of, things_of
 from product import Podman
 
-from infra import lease
+from infra import lease, processes
 from infra.engine.client import Engine
 from infra.labels import Owner
 from infra.lease import Lease
@@ -91,3 +91,21 @@ def test_a_tag_without_a_network_stays_while_its_owner_is_seen_on_this_host(
             (private_folder(run) / "owner").unlink()
             private_folder(run).rmdir()
     assert killing.left(engine, run, killing.Seen()) == []
+
+
+def test_a_container_whose_monitor_was_killed_leaves_nothing_of_its_runtime(
+    ground: Ground, two: tuple[Lease, Lease]
+) -> None:
+    """Podman itself forgets the OCI runtime's state and the control groups then."""
+    run, engine = new_run(), two[0].engine
+    placed = things_of(engine, run, dead_owner())
+    try:
+        seen = killing.Seen.of(engine, run)
+        assert len(seen.containers) == 1
+        for monitor in processes.monitors(lambda name: name == placed.container):
+            if monitor.name() == "conmon":
+                monitor.kill()
+        assert ground.invoke("infra.gc", "--run", run).returncode == 0
+        assert killing.left(engine, run, seen) == []
+    finally:
+        placed.remove(engine)

@@ -60,6 +60,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "ownership",
         (
             "infra.processes",
+            "infra.remnants",
             "infra.buildah",
             "infra.sweep",
             "infra.reaper",

@@ -15,5 +15,5 @@ func Test(t *testing.T) {
 }
 
 var _ = Describe("A spec", func() {
-	It("sleeps for ten minutes", func() { time.Sleep(10 * time.Minute) })
+	It("sleeps for a day", func() { time.Sleep(24 * time.Hour) })
 })
