@@ -11,7 +11,8 @@ from infra import plan, rundir, signals
 from infra.errors import Cause, Ended, Internal, Outcome
 from infra.report import Report
 from infra.reporters.files import FilesReporter
-from infra.run import Ending, Goal, Request, Run
+from infra.request import Request
+from infra.run import Ending, Goal, Run
 from infra.settings import Settings
 from infra.watch import Recorder, Reporter, Reporters
 

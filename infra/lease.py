@@ -39,6 +39,7 @@ class Lease:
     owner: labels.Owner
     connection: Connection
     engine: Engine
+    version: str
     unswept: threading.Event = field(default_factory=threading.Event)
     # When builds began, in seconds since the epoch; empty where there were none.
     builds: list[float] = field(default_factory=list)
@@ -60,17 +61,21 @@ class Lease:
 
     def facts(self) -> EngineFacts:
         """Ask the engine what it is, for the report. It takes a while to say so; any thread may ask."""
-        info = self.engine.clone().info()
-        host = info.get("host", {})
-        bundle = None if self.connection.remote else own_authorities()
-        trust = (f"certificate authorities of its own ({bundle}, mounted while images are built)",) if bundle else ()
+        host = self.engine.clone().info().get("host", {})
         return EngineFacts(
-            version=str(info.get("version", {}).get("Version", "")),
+            version=self.version,
             rootless=bool(host.get("security", {}).get("rootless")),
             runtime=str(host.get("ociRuntime", {}).get("name", "")),
             host=str(host.get("hostname", "")),
-            workarounds=(*self.connection.workarounds, *trust),
+            workarounds=self.workarounds,
         )
+
+    @property
+    def workarounds(self) -> tuple[str, ...]:
+        """What this host cannot do, and what is done instead, in words."""
+        bundle = None if self.connection.remote else own_authorities()
+        trust = (f"certificate authorities of its own ({bundle}, mounted while images are built)",) if bundle else ()
+        return (*self.connection.workarounds, *trust)
 
     def podman_environment(self) -> dict[str, str]:
         """Return the whole environment for the podman command, as a build process of this run."""
@@ -89,9 +94,15 @@ def hold(run: str, service: str, tier: str, log: Path | None = None) -> Iterator
         connection = discover(make_private_folder(run, str(owner)))
         _hand_over(process, connection)
         engine = connection.client()
-        engine.version()
         yield Lease(
-            run=run, service=service, tier=tier, owner=owner, connection=connection, engine=engine, unswept=unswept
+            run=run,
+            service=service,
+            tier=tier,
+            owner=owner,
+            connection=connection,
+            engine=engine,
+            version=engine.version(),
+            unswept=unswept,
         )
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -24,6 +24,7 @@ from infra.placeholders import render
 from infra.plan import Plan
 from infra.report import EngineFacts, SuiteResult
 from infra.reporters.files import traceparent
+from infra.request import Request
 from infra.settings import Settings
 from infra.signals import Interrupts
 from infra.stack import Stack
@@ -33,20 +34,7 @@ from infra.watch import Recorder
 Goal = Literal["suite", "up", "images"]
 UP = "infra.up"
 KEEP = "INFRA_KEEP"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What a person asked for. `args` go to the suite; `path` is the PATH that finds the project's tools."""
-
-    service: str | None
-    tier: str = "integration"
-    run: str | None = None
-    ports: str = "fixed"
-    fresh: bool = False
-    follow: bool = False
-    args: tuple[str, ...] = ()
-    path: str = ""
+_MEANWHILE_S = 10.0
 
 
 @dataclass
@@ -110,15 +98,11 @@ class Run:
                 log = self.folder / "logs" / "engine.log"
                 log.parent.mkdir(parents=True, exist_ok=True)
                 held = stack.enter_context(lease.hold(made.run, made.service, made.tier, log))
-                with ThreadPoolExecutor(max_workers=1) as pool:
-                    asked = pool.submit(held.facts)  # 0.25 s, of which the sweep has no need
-                    swept = sweep.sweep_dead(held.engine)
-                    facts = self.ending.engine = asked.result()
-                handle.note = f"Podman {facts.version}, {facts.runtime}, {held.connection.origin}"
-            if swept:
-                self.recorder.note(f"swept what dead runs had left: {', '.join(swept)}")
-            if facts.workarounds:
-                self.recorder.note(f"worked around on this host: {'; '.join(facts.workarounds)}")
+                self._note_swept(sweep.sweep_runs(held.engine))
+                handle.note = f"Podman {held.version}, {held.connection.origin}"
+            if held.workarounds:
+                self.recorder.note(f"worked around on this host: {'; '.join(held.workarounds)}")
+            stack.enter_context(self._meanwhile(held))
             try:
                 yield held
             finally:
@@ -128,6 +112,26 @@ class Run:
                     if unswept and not held.unswept.is_set():
                         self.ending.left = ()
         self.interrupts.check()
+
+    def _note_swept(self, swept: tuple[str, ...]) -> None:
+        if swept:
+            self.recorder.note(f"swept what dead runs had left: {', '.join(swept)}")
+
+    @contextlib.contextmanager
+    def _meanwhile(self, held: Lease) -> Iterator[None]:
+        """While the run goes on, do what nothing in it waits for: ask for facts (0.3 s), and drop what nobody owns."""
+
+        def work() -> None:
+            with contextlib.suppress(InfraError):
+                self.ending.engine = held.facts()
+                self._note_swept(sweep.sweep_orphans(held.engine.clone()))
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.join(_MEANWHILE_S)
 
     def _own(self, catalog: Catalog, held: Lease, made: Plan, goal: Goal) -> None:
         if goal != "images":

@@ -140,6 +140,17 @@ def sweep_run(engine: Engine, run: str, built_since: float | None = None) -> tup
 
 
 def sweep_dead(engine: Engine) -> tuple[str, ...]:
+    """End all that dead owners have left; return the runs of which nothing is left."""
+    return tuple(dict.fromkeys((*sweep_runs(engine), *sweep_orphans(engine))))
+
+
+def sweep_orphans(engine: Engine) -> tuple[str, ...]:
+    """Drop tags and working containers of which the run is not there any more; in nobody's way, they can wait."""
+    dropped = _drop_tags_without_a_run(engine)
+    return tuple(dict.fromkeys((*dropped, *buildah.remove_dead(engine, lambda: _not_dead(engine)))))
+
+
+def sweep_runs(engine: Engine) -> tuple[str, ...]:
     """End every run whose owner is dead and that nobody was handed; return those of which nothing is left."""
     swept = []
     for run in _dead(engine):
@@ -148,9 +159,7 @@ def sweep_dead(engine: Engine) -> tuple[str, ...]:
         if not is_kept(engine, run) and not sweep_run(engine, run):
             swept.append(run)
         shutil.rmtree(private_folder(run), ignore_errors=True)
-    swept += _drop_tags_without_a_run(engine)
-    swept += buildah.remove_dead(engine, lambda: _not_dead(engine))
-    return tuple(dict.fromkeys(swept))
+    return tuple(swept)
 
 
 def _dead(engine: Engine) -> tuple[str, ...]:

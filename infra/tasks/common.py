@@ -17,7 +17,7 @@ from infra import bootstrap, lease, plan, settings, signals
 from infra.errors import Ended
 from infra.lease import Lease
 from infra.reporters.console import ConsoleReporter
-from infra.run import Request
+from infra.request import Request
 from infra.settings import Settings
 
 

@@ -43,7 +43,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "infra.signals",
         ),
     ),
-    ("plan", ("infra.plan", "infra.report")),
+    ("plan", ("infra.plan", "infra.report", "infra.request")),
     ("observers", ("infra.watch", "infra.reporters.console", "infra.reporters.files", "infra.ginkgo", "infra.suites")),
     (
         "engine",
