@@ -136,7 +136,8 @@ QUICK: dict[str, Fault] = {
 FAULTS = HANGS | QUICK
 # Every day every fault at one moment, the main ones at all; the rest is for soak.
 DAILY = [(fault, "gate") for fault in FAULTS]
-DAILY += [(fault, moment) for moment in MOMENTS for fault in ("hang", "close", "no json") if moment != "gate"]
+DAILY += [(fault, moment) for moment in MOMENTS for fault in ("close", "no json") if moment != "gate"]
+DAILY += [("hang", moment) for moment in ("discovery", "suite", "teardown")]
 CASES = [
     pytest.param(fault, moment, marks=() if (fault, moment) in DAILY else pytest.mark.soak)
     for fault in FAULTS
@@ -282,6 +283,7 @@ def test_one_operation_that_is_refused_is_not_ready_in_the_engines_words(
     assert ended.left == []
 
 
+@pytest.mark.soak
 def test_a_removal_without_an_answer_skips_none_of_the_others(light: Project, real: Real) -> None:
     networks = Moment("DELETE", "/networks/[^/]*", when=in_suite)
     ended = go_bad(light, real, proxy.hang, networks, for_good=False)
@@ -291,6 +293,7 @@ def test_a_removal_without_an_answer_skips_none_of_the_others(light: Project, re
     assert ended.left == []
 
 
+@pytest.mark.soak
 def test_a_slow_engine_is_waited_for_and_cleaned(light: Project, real: Real) -> None:
     everything = Moment(".*", ".*", when=in_suite)
     ended = go_bad(light, real, proxy.slow(2.0), everything, for_good=True)
@@ -363,8 +366,14 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("fault", ["hang", "refuses", "no json"])
-@pytest.mark.parametrize(("name", "first"), [("status", 1), *((name, 3) for name in COMMANDS)])
+@pytest.mark.parametrize(
+    ("name", "first", "fault"),
+    [
+        pytest.param(name, first, fault, marks=pytest.mark.soak if fault == "hang" and name != "gc" else ())
+        for name, first in (("status", 1), *((name, 3) for name in COMMANDS))
+        for fault in ("hang", "refuses", "no json")
+    ],
+)
 def test_an_operators_command_is_one_message_and_leaves_no_reaper(
     name: str, fault: str, first: int, light: Project, between: Proxy
 ) -> None:

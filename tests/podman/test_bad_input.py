@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.server
-import json
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
@@ -101,7 +100,7 @@ def test_an_engine_that_is_too_old_is_unavailable(project: Project, tmp_path: Pa
     assert done.code == 69, done.text
     assert "is 3.4.0; 4.3 is the oldest supported" in done.text
     assert "install a newer podman" in done.text
-    assert {path.rpartition("/")[2] for path in asked} == {"version"}, "nothing else was asked of it"
+    assert {path.rpartition("/")[2] for path in asked} == {"_ping"}, "nothing else was asked of it"
 
 
 @contextlib.contextmanager
@@ -112,9 +111,9 @@ def old_podman(path: Path, version: str) -> Iterator[list[str]]:
     class Answer(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked.append(self.path)
-            body = json.dumps({"Version": version, "ApiVersion": version}).encode()
-            self.send_response(200 if self.path.endswith("/version") else 500)
-            self.send_header("Content-Type", "application/json")
+            body = b"OK"
+            self.send_response(200 if self.path.endswith("/_ping") else 500)
+            self.send_header("Libpod-API-Version", version)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
