@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import tomllib
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,11 +52,40 @@ def new_run() -> str:
     return secrets.token_hex(4)
 
 
+def copied_workspace(copy: Path) -> Path:
+    """A copy of the workspace, of which git tracks the same files."""
+    shutil.copytree(REPO / "tests/workspace", copy, ignore=_GENERATED)
+    subprocess.run(["git", "init", "--quiet", copy], check=True, timeout=30)
+    subprocess.run(["git", "-C", copy, "add", "--all"], check=True, timeout=30)
+    return copy
+
+
+class Workspaces:
+    """Copies of the workspace, each for one run at a time.
+
+    Ginkgo puts a package's test binary into the package's folder, where two runs of one package would meet.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._free: deque[Path] = deque()
+
+    def take(self) -> Path:
+        try:
+            return self._free.pop()
+        except IndexError:
+            return copied_workspace(self._root / f"copy-{new_run()}")
+
+    def give_back(self, copy: Path) -> None:
+        self._free.append(copy)
+
+
 @dataclass(frozen=True)
 class Ground:
     """A repository of its own that has adopted the product: its runs do not mix with anybody's."""
 
     root: Path
+    workspaces: Workspaces
 
     @classmethod
     def make(cls, root: Path) -> Ground:
@@ -65,7 +95,7 @@ class Ground:
         table = {"catalog": REPO / "infra/catalog", "workspace": REPO / "tests/workspace"}
         lines = [f"{key} = {json.dumps(str(path))}" for key, path in table.items()]
         (root / "pyproject.toml").write_text("\n".join(["[tool.infra]", *lines, ""]))
-        return cls(root)
+        return cls(root, Workspaces(root))
 
     def environment(self, **more: str) -> dict[str, str]:
         base = {key: value for key, value in os.environ.items() if not key.startswith(("INFRA_", "NOX"))}
@@ -94,12 +124,9 @@ class Ground:
 
     def workspace(self) -> Path:
         """A copy of the workspace with a change that has DataStorage built anew."""
-        copy = self.root / f"workspace-{new_run()}"
-        shutil.copytree(REPO / "tests/workspace", copy, ignore=_GENERATED)
+        copy = copied_workspace(self.root / f"workspace-{new_run()}")
         with (copy / "internal/config/config.go").open("a") as source:
             source.write(f'\n// Nonce makes this source new.\nconst Nonce = "{copy.name}"\n')
-        subprocess.run(["git", "init", "--quiet", copy], check=True, timeout=30)
-        subprocess.run(["git", "-C", copy, "add", "--all"], check=True, timeout=30)
         return copy
 
     def catalog(self, change: Edits) -> Path:
@@ -127,9 +154,12 @@ class Victim:
     lines: list[str] = field(default_factory=list)
     service: str = "notification"
     _reader: threading.Thread | None = None
+    _workspace: Path | None = None
 
     @classmethod
     def start(cls, argv: tuple[str, ...], ground: Ground, run: str, env: Mapping[str, str]) -> Victim:
+        workspace = None if "INFRA_WORKSPACE" in env else ground.workspaces.take()
+        env = {**env, "INFRA_WORKSPACE": str(workspace)} if workspace else env
         process = subprocess.Popen(
             argv,
             cwd=ground.root,
@@ -141,7 +171,7 @@ class Victim:
             errors="replace",
             start_new_session=True,
         )
-        victim = cls(process, ground, run)
+        victim = cls(process, ground, run, _workspace=workspace)
         victim._reader = threading.Thread(target=victim._read, daemon=True)
         victim._reader.start()
         return victim
@@ -159,6 +189,8 @@ class Victim:
             self.process.wait(10)
         if self._reader is not None:
             self._reader.join(5)
+        if self._workspace is not None:
+            self.ground.workspaces.give_back(self._workspace)
 
     def _read(self) -> None:
         assert self.process.stdout is not None

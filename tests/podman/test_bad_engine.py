@@ -6,6 +6,7 @@ which the engine says nothing of its version either, 4 s for the sweep and 3 s f
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -21,7 +22,7 @@ from typing import Any
 import killing
 import proxy
 import pytest
-from killing import until_clean
+from killing import Workspaces, until_clean
 from product import Going, Project, eventually, free_ports, redis_catalog, suite
 from proxy import Fault, Proxy, Rule, proxied
 
@@ -85,6 +86,16 @@ def light(warm: Project, make_project: Callable[..., Project], tmp_path_factory:
     return make_project(catalog=catalog)
 
 
+@contextlib.contextmanager
+def alone(light: Project) -> Iterator[str]:
+    """A workspace in which no other run's suite is going on."""
+    copy = WORKSPACES.setdefault(light.folder, Workspaces(light.folder)).take()
+    try:
+        yield str(copy)
+    finally:
+        WORKSPACES[light.folder].give_back(copy)
+
+
 def in_suite(going: Going) -> bool:
     return "Running Suite" in going.text
 
@@ -116,6 +127,7 @@ MOMENTS = {
     # Not before: a start sweeps what others have left.
     "teardown": Moment("DELETE", "/containers/[^/]*", when=in_suite),
 }
+WORKSPACES: dict[Path, Workspaces] = {}
 HANGS: dict[str, Fault] = {
     "hang": proxy.hang,
     "deaf": proxy.deaf,
@@ -186,7 +198,8 @@ def go_bad(
     words = ("suite.run", "--service", service, "--ports", "auto", "--fresh")
     with (
         proxied(real.folder / f"{secrets.token_hex(3)}.sock", real.socket) as between,
-        light.going(*words, INFRA_IMAGES="local", CONTAINER_HOST=between.url) as going,
+        alone(light) as workspace,
+        light.going(*words, INFRA_IMAGES="local", CONTAINER_HOST=between.url, INFRA_WORKSPACE=workspace) as going,
     ):
         eventually("the moment", lambda: moment.when(going) or going.process.poll() is not None, 60)
         between.rule(Rule(fault, moment.method, f"{moment.path}(\\?|$)", moment.first, for_good=for_good))
