@@ -57,7 +57,7 @@ def kill(run: str) -> None:
     deadline = time.monotonic() + _KILL_S
     while (found := _processes(run)) and time.monotonic() < deadline:
         processes.kill(found)
-    _remove_cgroups(run)
+    remnants.remove_groups(cgroup(run))
     _remove_runtime_states(run)
 
 
@@ -203,11 +203,6 @@ def _processes(run: str) -> list[psutil.Process]:
 
 def _mount_namespace(base: Path) -> str:
     return str((base / "ns" / "mnt").readlink())
-
-
-def _remove_cgroups(run: str) -> None:
-    """The kernel keeps an empty group until its folder is removed."""
-    remnants.remove_groups(cgroup(run))
 
 
 def _remove_runtime_states(run: str) -> None:

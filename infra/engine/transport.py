@@ -87,10 +87,6 @@ class Transport:
         except ValueError as error:
             raise self._gone(str(error)) from error
 
-    def _json(self, method: str, path: str, **kwargs: Any) -> Any:
-        """Call for an answer of any shape."""
-        return self._read(method, path, lambda data: data, **kwargs)
-
     def _read(self, method: str, path: str, read: Callable[[Any], T], **kwargs: Any) -> T:
         """Call for an answer. A question that meets a create or a removal half way is refused (500): ask again."""
         deadline = time.monotonic() + ASK_S

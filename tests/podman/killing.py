@@ -355,7 +355,7 @@ def _engine_left(engine: Engine, run: str) -> Iterator[str]:
                 yield f"{kind} {resource.name}"
     for image in engine.images():
         yield from (f"tag {tag}" for tag in image.tags if run in tag)
-    for secret in engine._json("GET", "/secrets/json") or []:
+    for secret in engine._call("GET", "/secrets/json").json() or []:
         if run in json.dumps(secret["Spec"]):
             yield f"secret {secret['Spec']['Name']}"
 

@@ -63,7 +63,8 @@ def container(engine: Engine, name: str, network: str, marks: dict[str, str], vo
         engine.create(body)
     else:
         raw = {"name": name, "image": body.image, "labels": marks, "volumes": [{"Name": volume, "Dest": "/held"}]}
-        engine._json("POST", "/containers/create", data=json.dumps({**raw, "command": list(body.command)}))
+        raw["command"] = list(body.command)
+        engine._call("POST", "/containers/create", data=json.dumps(raw))
     engine.start(name)
 
 
