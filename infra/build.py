@@ -190,8 +190,7 @@ def _ended(command: Command, lease: Lease) -> int | None:
     """Wait for a command's end. Podman's remote client waits for ever for an engine that hangs: look at that too."""
     engine, deadline = lease.engine.clone(), time.monotonic() + _BUILD_S
     while (code := command.wait(_LOOK_EVERY_S)) is None and time.monotonic() < deadline:
-        if lease.connection.remote:
-            engine.version()
+        engine.version()
     return code
 
 

@@ -27,8 +27,9 @@ from infra.labels import IMAGE
 from infra.lease_names import cgroup, private_folder
 
 _KILL_S = 2.0
-# A commit that goes on writes its manifest some milliseconds after its image.
-_COMMIT_S = 0.5
+# Whatever goes on writes what is missing some milliseconds later; on a machine that is busy it may take longer.
+_WRITING_S = 1.0
+_LOOK_S = 0.05
 _STATE = "buildah.json"
 _STORES: dict[str, str] = {}
 
@@ -88,26 +89,34 @@ def remove_half_done(engine: Engine, run: str, built_since: float | None) -> Non
     A working container without buildah.json is the run's when it was made after `built_since`, when the run's builds
     began. An image without a manifest is when it stands on what a working container of the run stands on, or has our
     labels: with such a one in the store every list of images fails, whoever asks (Podman 4.3; newer ones write it
-    whole). What a build that goes on is just writing is whole a moment later, so each is looked at twice.
+    whole). Others build and create containers at the same moment: what is theirs is whole a moment later, so only what
+    stays as it is for that long is removed.
     """
-    external = [row.id for row in engine.containers(external=True) if row.external]
-    if not external and built_since is None:
-        return
-    if found := _half_done(engine, run, external, built_since):
-        time.sleep(_COMMIT_S)
-        again = _half_done(engine, run, external, built_since)
-        for kind, name in (one for one in found if one in again):
-            with contextlib.suppress(InfraError):
-                engine.remove(name) if kind == "container" else engine.remove_image(name, force=True)
+    deadline = time.monotonic() + _WRITING_S
+    found = _half_done(engine, run, built_since)
+    while found and time.monotonic() < deadline:
+        time.sleep(_LOOK_S)
+        again = _half_done(engine, run, built_since)
+        found = [one for one in found if one in again]
+    for kind, name in found:
+        with contextlib.suppress(InfraError):
+            engine.remove(name) if kind == "container" else engine.remove_image(name, force=True)
 
 
-def _half_done(engine: Engine, run: str, external: list[str], since: float | None) -> list[tuple[str, str]]:
+def _half_done(engine: Engine, run: str, since: float | None) -> list[tuple[str, str]]:
     """Return (kind, id): images first, for nothing can be listed with them, and they are known by the containers."""
+    external = [row.id for row in engine.containers(external=True) if row.external]
+    if not external and since is None:
+        return []
     owners = {name: _owner_of(engine, name) for name in external}
-    unnamed = {name for name, owner in owners.items() if owner is None and _is_new(engine, name, since)}
+    containers = _stored(engine, "containers", "containers.json", "volatile-containers.json")
+    # Podman's own containers are external too while they are made, and have this from the beginning.
+    podmans = {one["id"] for one in containers if one.get("metadata")}
+    unnamed = {
+        name for name, owner in owners.items() if owner is None and name not in podmans and _is_new(engine, name, since)
+    }
     working = unnamed | {name for name, owner in owners.items() if owner == run}
     parents = {str(layer["id"]): layer.get("parent") for layer in _stored(engine, "layers", "layers.json")}
-    containers = _stored(engine, "containers", "containers.json", "volatile-containers.json")
     bases = {parents.get(str(one["layer"])) for one in containers if one["id"] in working} - {None}
     found = []
     for image in _stored(engine, "images", "images.json"):

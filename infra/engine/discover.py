@@ -21,7 +21,10 @@ from infra.errors import InfraError, Unavailable
 
 @dataclass(frozen=True, kw_only=True)
 class Connection:
-    """How to reach an engine. `service` serves it where it is ours to start, with `env`."""
+    """How to reach an engine. `service` serves it where it is ours to start, with `env`.
+
+    `remote` says that the engine sees another file system, or other processes, than we do.
+    """
 
     url: str
     origin: str
@@ -30,11 +33,7 @@ class Connection:
     env: tuple[tuple[str, str], ...] = ()
     workarounds: tuple[str, ...] = ()
     podman: tuple[str, ...] = ("podman",)
-
-    @property
-    def remote(self) -> bool:
-        """Whether the engine sees another file system than we do."""
-        return not self.url.startswith("unix://") or len(self.podman) > 1
+    remote: bool = False
 
     def client(self, timeout: float = 30.0) -> Engine:
         """Return a client of this engine."""
@@ -62,7 +61,8 @@ def discover(private: Path) -> Connection:
             return _named(row["URI"], f"default connection {row.get('Name')}", row.get("Identity"))
     for path in _sockets():
         if path.exists() and _silence(f"unix://{path}") is None:
-            return Connection(url=f"unix://{path}", origin="socket")
+            url = f"unix://{path}"
+            return Connection(url=url, origin="socket", remote=not host.serves(url))
     return _private(private)
 
 
@@ -103,7 +103,6 @@ def _private(folder: Path) -> Connection:
 
 def _named(url: str, origin: str, identity: str | None) -> Connection:
     podman = ("podman", "--url", url, *(("--identity", identity) if identity else ()))
-    connection = Connection(url=url, origin=origin, identity=identity or None, podman=podman)
     if why := _silence(url, identity or None):
         raise Unavailable(
             f"Podman does not answer at {url} ({origin}): {why}",
@@ -111,7 +110,7 @@ def _named(url: str, origin: str, identity: str | None) -> Connection:
             remedy=f"podman --url {url} info, or unset {origin.split(maxsplit=1)[0]}",
             blame="user",
         )
-    return connection
+    return Connection(url=url, origin=origin, identity=identity or None, podman=podman, remote=not host.serves(url))
 
 
 def _connections() -> list[dict[str, str]]:

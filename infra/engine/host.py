@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import socket
+import struct
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ import tomli_w
 
 # What Podman asks for by itself when it runs as root (containers-common).
 _DEFAULT_LIMITS = {"nofile": (resource.RLIMIT_NOFILE, 1048576), "nproc": (resource.RLIMIT_NPROC, 4194304)}
+_ANSWER_S = 5.0
 _DEFAULT_POOL = {"base": "10.89.0.0/16", "size": 24}
 # Where an administrator puts authorities of the house's own, and the bundle that is made from them.
 _ANCHORS = {
@@ -63,6 +66,22 @@ def _pid_max() -> int:
         return int(Path("/proc/sys/kernel/pid_max").read_text(encoding="ascii"))
     except OSError:
         return 32768
+
+
+def serves(url: str) -> bool:
+    """Whether an engine is served by a Podman of this host: what listens may forward, or be of the host around us."""
+    peer_credentials = getattr(socket, "SO_PEERCRED", None)
+    if peer_credentials is None or not url.startswith("unix://"):
+        return False
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(_ANSWER_S)
+            connection.connect(url.removeprefix("unix://"))
+            pid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, peer_credentials, 12))[0]
+        # Of a process in another pid namespace it is 0; with podman.socket it is systemd that listens.
+        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip() in ("podman", "systemd")
+    except OSError:
+        return False
 
 
 def own_authorities() -> Path | None:

@@ -51,11 +51,14 @@ def warm(ground: Ground) -> Environment:
 @pytest.fixture(scope="module")
 def socket(podman: Podman, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An engine that is not the run's own: a service that is there already, as with podman.socket."""
-    url = f"unix://{tmp_path_factory.mktemp('s')}/podman.sock"
-    with subprocess.Popen(["podman", "system", "service", "--time=0", url], env=podman.env) as service:
+    folder = tmp_path_factory.mktemp("s")
+    url, said = f"unix://{folder}/podman.sock", folder / "said"
+    argv = ["podman", "system", "service", "--time=0", url]
+    with said.open("w") as out, subprocess.Popen(argv, env=podman.env, stdout=out, stderr=out) as service:
         try:
             killing.wait("the service", Path(url.removeprefix("unix://")).exists, 20)
             yield url
+            assert service.poll() is None, f"it has ended with {service.returncode}: {said.read_text()[-2000:]}"
         finally:
             service.terminate()
             service.wait(20)

@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import killing
 import pytest
@@ -17,7 +19,7 @@ from killing import Ground, new_run
 from owned import dead_owner, image_of, things_of
 from product import Podman
 
-from infra import lease, processes
+from infra import buildah, lease, processes
 from infra.engine.client import Engine
 from infra.labels import Owner
 from infra.lease import Lease
@@ -109,3 +111,41 @@ def test_a_container_whose_monitor_was_killed_leaves_nothing_of_its_runtime(
         assert killing.left(engine, run, seen) == []
     finally:
         placed.remove(engine)
+
+
+def test_what_others_are_just_making_is_not_taken_for_what_a_killed_build_has_left(
+    two: tuple[Lease, Lease], podman: Podman, tmp_path: Path
+) -> None:
+    """Podman's container is storage without a container while it is made, buildah's has no mark of anybody."""
+    engine, image = two[0].engine, image_of(two[0].engine, "redis")
+    (tmp_path / "Containerfile").write_text(f"FROM {image}\nRUN true\n")
+    ended = threading.Event()
+    looks: list[float] = []
+
+    def sweep() -> None:
+        looking, since = two[1].engine.clone(), time.time() - 1.0
+        while not ended.is_set():
+            buildah.remove_half_done(looking, new_run(), since)
+            looks.append(time.monotonic())
+
+    sweeping = [threading.Thread(target=sweep) for _ in range(2)]
+    for thread in sweeping:
+        thread.start()
+    names = [f"stranger-{number}-{new_run()}" for number in range(ROUNDS)]
+    try:
+        for number, name in enumerate(names):
+            podman("create", "--name", name, image, "sleep", "60")
+            if number % 5 == 0:
+                flags = ("--no-cache", "--network=host", f"--iidfile={tmp_path / f'{number}.id'}")
+                podman("build", *flags, str(tmp_path))
+    finally:
+        ended.set()
+        for thread in sweeping:
+            thread.join(60)
+        there = {row.name for row in engine.containers()}
+        for name in names:
+            engine.remove(name)
+        for built in tmp_path.glob("*.id"):
+            engine.remove_image(built.read_text(), force=True)
+    assert [name for name in names if name not in there] == []
+    assert len(looks) > ROUNDS
