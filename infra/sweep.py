@@ -21,7 +21,7 @@ from infra.engine.transport import EngineRefused, NoAnswer
 from infra.engine.types import Container, Resource
 from infra.errors import InfraError
 from infra.labels import Life
-from infra.lease_names import private_folder, private_folders
+from infra.lease_names import bridge, private_folder, private_folders
 
 _ROUNDS = 4
 _PAUSE_S = 0.15
@@ -130,7 +130,8 @@ def sweep_run(engine: Engine, run: str, built_since: float | None = None) -> tup
         left = (*(str(one) for one in found), *(str(one) for one in ours), *(f"monitor {m.pid}" for m in monitors))
         if not left:
             engine.version()  # whoever answers every list with an empty one is no engine to believe
-            remnants.clear((one.id for one in gone if one.id), (one.name for one in gone if one.kind == "network"))
+            containers = [one.id for one in gone if one.kind == "container"]
+            remnants.clear(containers, {one.name: one.id for one in gone if one.kind == "network"}, bridge(run))
             return ()
         if silent is not None:
             silent_since = silent_since or began
@@ -195,7 +196,7 @@ def _find(engine: Engine, run: str) -> tuple[Leftover, ...]:
     for ref in run_tags(engine, run):
         found.append(Leftover(kind="image tag", name=ref, remove=_tag(ref)))
     for network in engine.networks(mine):
-        found.append(Leftover(kind="network", name=network.name, remove=_network(network.name)))
+        found.append(Leftover(kind="network", name=network.name, remove=_network(network.name), id=network.id))
     return tuple(found)
 
 

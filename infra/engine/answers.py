@@ -88,7 +88,9 @@ def containers(data: object, wanted: Mapping[str, str]) -> tuple[Container, ...]
 
 def resources(data: object, name: str, labels: str, wanted: Mapping[str, str]) -> tuple[Resource, ...]:
     """Return the rows of a list of networks or volumes, which call `name` and `labels` differently."""
-    found = (Resource(name=a_text(row[name]), labels=_labels(row.get(labels))) for row in _rows(data))
+    found = (
+        Resource(name=a_text(row[name]), labels=_labels(row.get(labels)), id=row.get("id") or "") for row in _rows(data)
+    )
     return tuple(one for one in found if _carries(one.labels, wanted))
 
 

@@ -38,10 +38,11 @@ class ContainerState:
 
 @dataclass(frozen=True, kw_only=True)
 class Resource:
-    """A network or volume: its name and its labels."""
+    """A network or volume: its name and its labels. Only networks have an id."""
 
     name: str
     labels: Mapping[str, str]
+    id: str
 
 
 @dataclass(frozen=True, kw_only=True)

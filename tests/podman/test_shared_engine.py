@@ -5,8 +5,15 @@ Each of these was found by killing runs beside each other (docs/always-clean.md)
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -26,6 +33,8 @@ from infra.lease import Lease
 from infra.lease_names import bridge, make_private_folder, private_folder
 
 ROUNDS = 25
+# linux/sockios.h, linux/if.h
+SIOCBRADDBR, SIOCSIFFLAGS, IFF_UP = 0x89A0, 0x8914, 1
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +117,59 @@ def test_a_container_whose_monitor_was_killed_leaves_nothing_of_its_runtime(
             if monitor.name() == "conmon":
                 monitor.kill()
         assert ground.invoke("infra.gc", "--run", run).returncode == 0
+        assert killing.left(engine, run, seen) == []
+    finally:
+        placed.remove(engine)
+
+
+BUSY = r"""#!/bin/sh
+# netavark's calls, once it is to take a network down
+[ -e {flag} ] && case "$0 $*" in */iptables\ *-[DFX]*|*/nft\ -j*) echo "the firewall is busy" >&2; exit 4;; esac
+exec {real} "$@"
+"""
+
+
+def test_a_network_that_podman_cannot_take_down_forwards_no_ports(
+    ground: Ground, two: tuple[Lease, Lease], podman: Podman, tmp_path: Path
+) -> None:
+    """Podman removes its containers all the same, and says so in its log at most."""
+    flag = tmp_path / "busy"
+    for name in ("iptables", "nft"):
+        stub = tmp_path / name
+        stub.write_text(BUSY.format(flag=flag, real=shutil.which(name) or "false"))
+        stub.chmod(0o755)
+    path = os.pathsep.join([str(tmp_path), ground.environment()["PATH"]])
+    with ground.main_job("--fresh", env={**hanging(ground), "PATH": path}) as going:
+        going.reach("its suite", lambda: going.said("  check "), 240)
+        network = podman.inspect(f"notification-redis-{going.run}")["NetworkSettings"]["Networks"]
+        addresses = network[f"notification-{going.run}"]["IPAddress"].rpartition(".")[0]
+        assert len(forwarded(addresses)) == 4
+        flag.touch()
+        going.process.send_signal(signal.SIGTERM)
+        going.ends()
+    assert killing.until_clean(two[0].engine, going.run)[1] == []
+    assert forwarded(addresses) == []
+
+
+def forwarded(addresses: str) -> list[str]:
+    """The firewall's rules that send packets there."""
+    rules = []
+    for argv in (("iptables-save", "-t", "nat"), ("nft", "list", "table", "inet", "netavark")):
+        with contextlib.suppress(FileNotFoundError):
+            rules += subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False).stdout.splitlines()
+    return [rule for rule in rules if "dnat" in rule.lower() and f" {addresses}." in rule.partition("dport")[2]]
+
+
+def test_a_bridge_that_podman_has_left_goes_with_its_network(ground: Ground, two: tuple[Lease, Lease]) -> None:
+    run, engine = new_run(), two[0].engine
+    placed = things_of(engine, run, dead_owner())
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+            for request, flags in ((SIOCBRADDBR, 0), (SIOCSIFFLAGS, IFF_UP)):
+                fcntl.ioctl(any_socket, request, struct.pack("16sH14x", bridge(run).encode(), flags))
+        seen = killing.Seen.of(engine, run)
+        assert f"network interface {bridge(run)}" in killing.left(engine, run, seen)
+        assert ground.invoke("infra.gc").returncode == 0
         assert killing.left(engine, run, seen) == []
     finally:
         placed.remove(engine)
