@@ -7,10 +7,11 @@ authorities are mounted while a build runs, so that downloads behind a terminati
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +29,7 @@ _EVIDENCE_LINES = 25
 # Settings of the host's package clients that a build may want; passed where the Containerfile declares the argument.
 _HOST_ARGS = ("GOPROXY", "GOSUMDB", "GONOSUMDB", "GOPRIVATE", "GOFLAGS", "PIP_INDEX_URL", "NPM_CONFIG_REGISTRY")
 _VERSION = f"{labels.PREFIX}.version"
+STOPPED = "build-stopped"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,17 +48,28 @@ class BuildRequest:
     packages: tuple[str, ...] = ()
 
 
-def make(request: BuildRequest, ref: str, *, lease: Lease, log: Path, on_line: Callable[[str], None]) -> None:
-    """Make the image and name it `ref`. Raises `NoImage` with the failing step and its output."""
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """One build while it goes on: what is made, where, for whom, and who hears of it."""
+
+    request: BuildRequest
+    folder: Path
+    lease: Lease
+    log: Path
+    on_line: Callable[[str], None]
+
+    @property
+    def podman(self) -> list[str]:
+        return list(self.lease.connection.podman)
+
+
+def make(request: BuildRequest, *, lease: Lease, log: Path, on_line: Callable[[str], None]) -> str:
+    """Make the image and return its id; to name it is the caller's. Raises `NoImage` with the failing step's output."""
     lease.builds.append(time.time())
     folder = private_folder(lease.run)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=folder, prefix="build-", ignore_cleanup_errors=True) as scratch:
-        work = Path(scratch)
-        if request.bootstrap is not None:
-            _bootstrap(request, request.bootstrap, ref, work, lease, log, on_line)
-        else:
-            _build(request, ref, work, lease, log, on_line)
+        work = _Work(request=request, folder=Path(scratch), lease=lease, log=log, on_line=on_line)
+        return _bootstrap(work, request.bootstrap) if request.bootstrap is not None else _build(work)
 
 
 def version_of(marks: Mapping[str, str]) -> str:
@@ -69,71 +82,49 @@ def _image_labels(request: BuildRequest) -> dict[str, str]:
     return {labels.IMAGE: name, labels.CONTENT: request.content.label()}
 
 
-def _build(
-    request: BuildRequest, ref: str, work: Path, lease: Lease, log: Path, on_line: Callable[[str], None]
-) -> None:
+def _build(work: _Work) -> str:
+    request = work.request
     assert request.containerfile is not None
-    context = work / "context"
-    content.stage(request.folder, request.files, context)
-    unversioned = ref if not request.version else f"{ref}-unversioned"
-    argv = _build_command(request, unversioned, lease, work, context)
-    _run(argv, ref, lease, work, log, on_line)
-    if request.version:
-        _label_version(request, unversioned, ref, work, lease, log, on_line)
-
-
-def _build_command(request: BuildRequest, ref: str, lease: Lease, work: Path, context: Path) -> list[str]:
-    assert request.containerfile is not None
+    content.stage(request.folder, request.files, work.folder / "context")
     text = request.containerfile.read_text(encoding="utf-8")
     args = {name: os.environ[name] for name in _HOST_ARGS if name in os.environ and f"ARG {name}" in text}
-    argv = [*lease.connection.podman, "build", "--file", str(request.containerfile), "--tag", ref]
+    argv = ["--file", str(request.containerfile)]
     for name, value in (args | dict(request.args)).items():
         argv += ["--build-arg", f"{name}={value}"]
     for name, value in _image_labels(request).items():
         argv += ["--label", f"{name}={value}"]
     if request.target:
         argv += ["--target", request.target]
-    if not lease.connection.remote:
-        argv += buildah.flags(lease.run, host.own_authorities(), work)
-    return [*argv, str(context)]
+    image = _podman_build(work, argv, work.folder / "context", host.own_authorities())
+    return _with_version(work, image) if request.version else image
 
 
-def _label_version(
-    request: BuildRequest,
-    source: str,
-    ref: str,
-    work: Path,
-    lease: Lease,
-    log: Path,
-    on_line: Callable[[str], None],
-) -> None:
+def _podman_build(work: _Work, argv: list[str], context: Path, bundle: Path | None) -> str:
+    """Build and return the image's id: names are given by the engine's client, one change at a time on a host."""
+    said = work.folder / "id"
+    said.unlink(missing_ok=True)
+    flags = [] if work.lease.connection.remote else buildah.flags(work.lease.run, bundle, work.folder)
+    _run(work, [*work.podman, "build", "--iidfile", str(said), *argv, *flags, str(context)])
+    # A build that was signalled may end with 0 (Podman 4.3.1 does).
+    image = said.read_text(encoding="ascii") if said.exists() else ""
+    return _id_in((image,), work)
+
+
+def _with_version(work: _Work, image: str) -> str:
     """Ask the image for its version and write it down as a label, so that no later run has to ask."""
-    said: list[str] = []
-    podman = list(lease.connection.podman)
+    request, lease = work.request, work.lease
     name = f"{lease.service}-version-{Path(request.name).name}-{lease.run}"
     marks = [word for key, value in lease.labels("version").items() for word in ("--label", f"{key}={value}")]
     # A volume that the image declares has no name of ours: killed half way, nobody would know whose it was.
-    run = ["run", "--rm", "--network", "none", "--image-volume", "ignore", "--name", name, *marks]
-    run += [source, *request.version]
-    _run([*podman, *run], ref, lease, work, log, said.append)
+    argv = ["run", "--rm", "--network", "none", "--image-volume", "ignore", "--name", name, *marks]
+    said = _run(work, [*work.podman, *argv, image, *request.version])
     version = next((line for line in reversed(said) if line.strip()), "unknown")
-    file = work / "version.Containerfile"
-    file.write_text(f"FROM {source}\nLABEL {_VERSION}={version!r}\n".replace("'", '"'), encoding="utf-8")
-    flags = [] if lease.connection.remote else buildah.flags(lease.run, None, work)
-    argv = ["build", "--file", str(file), "--tag", ref, *flags]
-    _run([*podman, *argv, str(work)], ref, lease, work, log, on_line)
-    _run([*podman, "untag", source], ref, lease, work, log, on_line)
+    file = work.folder / "version.Containerfile"
+    file.write_text(f"FROM {image}\nLABEL {_VERSION}={version!r}\n".replace("'", '"'), encoding="utf-8")
+    return _podman_build(work, ["--file", str(file)], work.folder, None)
 
 
-def _bootstrap(
-    request: BuildRequest,
-    release: str,
-    ref: str,
-    work: Path,
-    lease: Lease,
-    log: Path,
-    on_line: Callable[[str], None],
-) -> None:
+def _bootstrap(work: _Work, release: str) -> str:
     """Make a minimal Debian with mmdebstrap and import it. An imported image has no PATH unless it is given one."""
     if shutil.which("mmdebstrap") is None:
         raise Unavailable(
@@ -142,15 +133,25 @@ def _bootstrap(
             remedy=tools.tool("mmdebstrap").install_command,
             blame="user",
         )
-    tar = work / f"{release}.tar"
-    argv = ["mmdebstrap", "--format=tar", "--variant=minbase", *_SLIM]
-    if request.packages:
-        argv.append(f"--include={','.join(request.packages)}")
-    _run([*argv, release, str(tar)], ref, lease, work, log, on_line)
+    tar = work.folder / f"{release}.tar"
+    # For root it mounts the host's /dev/shm and more: killed, it must not leave them, or somebody deletes through them.
+    alone = ["unshare", "--mount", "--propagation", "private"] if os.geteuid() == 0 else []
+    argv = [*alone, "mmdebstrap", "--format=tar", "--variant=minbase", *_SLIM]
+    if work.request.packages:
+        argv.append(f"--include={','.join(work.request.packages)}")
+    _run(work, [*argv, release, str(tar)])
     changes = ["ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 'CMD ["bash"]']
-    changes += [f'LABEL {key}="{value}"' for key, value in _image_labels(request).items()]
+    changes += [f'LABEL {key}="{value}"' for key, value in _image_labels(work.request).items()]
     flags = [word for change in changes for word in ("--change", change)]
-    _run([*lease.connection.podman, "import", *flags, str(tar), ref], ref, lease, work, log, on_line)
+    return _id_in(_run(work, [*work.podman, "import", *flags, str(tar)]), work)
+
+
+def _id_in(lines: Iterable[str], work: _Work) -> str:
+    """Return the image's id that a command has said or written."""
+    for line in lines:
+        if found := re.fullmatch(r"(?:sha256:)?([0-9a-f]{64})", line.strip()):
+            return found[1]
+    raise NoImage(f"{work.request.name} was built, but no image", reference=STOPPED, remedy=f"look at {work.log}")
 
 
 _SLIM = (
@@ -165,22 +166,23 @@ _SLIM = (
 )
 
 
-def _run(argv: list[str], ref: str, lease: Lease, work: Path, log: Path, on_line: Callable[[str], None]) -> None:
-    environ = lease.podman_environment() | {"TMPDIR": str(work)}
+def _run(work: _Work, argv: list[str]) -> tuple[str, ...]:
+    """Run a command of a build to its end; return its last lines."""
+    environ = work.lease.podman_environment() | {"TMPDIR": str(work.folder)}
     try:
-        with Command(argv, env=environ, log=log, on_line=on_line) as command:
-            on_line(f"+ {command}")
-            code = _ended(command, lease)
-            if code == 0:
-                return
+        with Command(argv, env=environ, log=work.log, on_line=work.on_line) as command:
+            work.on_line(f"+ {command}")
+            code = _ended(command, work.lease)
             tail = tuple(command.tail)
     except FileNotFoundError as error:
         raise tools.not_installed(argv[0]) from error
+    if code == 0:
+        return tail
     why = "took too long" if code is None else f"exit code {code}"
     raise NoImage(
-        f"{ref} could not be built ({why}): {failing_step(tail)}",
+        f"{work.request.name}:{work.request.content.key} could not be built ({why}): {failing_step(tail)}",
         reference="build-failed",
-        remedy=f"look at {log}",
+        remedy=f"look at {work.log}",
         blame="product" if "--file" in argv else "infrastructure",
         evidence=output_of_failing_step(tail),
     )

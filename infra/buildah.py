@@ -24,7 +24,7 @@ from infra import processes, remnants
 from infra.engine.client import Engine
 from infra.errors import InfraError
 from infra.labels import IMAGE
-from infra.lease_names import cgroup, private_folder
+from infra.lease_names import cgroup, is_mounted_in, private_folder
 
 _KILL_S = 2.0
 # Whatever goes on writes what is missing some milliseconds later; on a machine that is busy it may take longer.
@@ -195,13 +195,15 @@ def _processes(run: str) -> list[psutil.Process]:
     """Processes in the run's control group, or in another mount namespace with a mount from the run's folder."""
     ours = _mount_namespace(Path("/proc/self"))
     group, folder = f"/{cgroup(run)}", f"/{private_folder(run).name}/"
+    # A mount that all have tells nothing of who has it.
+    only_theirs = not is_mounted_in(private_folder(run))
     found = []
     for process in psutil.process_iter():
         base = Path(f"/proc/{process.pid}")
         try:
             groups = (base / "cgroup").read_text(encoding="utf-8").splitlines()
             in_group = any(f"{line.split(':', 2)[2]}/".startswith(f"{group}/") for line in groups)
-            other = _mount_namespace(base) != ours
+            other = only_theirs and _mount_namespace(base) != ours
             mounted = other and folder in (base / "mountinfo").read_text(encoding="utf-8")
             if (in_group or mounted) and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
@@ -215,10 +217,14 @@ def _mount_namespace(base: Path) -> str:
 
 
 def _remove_runtime_states(run: str) -> None:
-    """The OCI runtime keeps a folder for each build container whose end it was not told of."""
+    """The OCI runtime keeps a folder for each build container whose end it was not told of.
+
+    It is named after the build's bundle, a temporary folder, which in a build of ours lies in the run's folder.
+    """
     runtime = os.environ.get("XDG_RUNTIME_DIR") if os.geteuid() else "/run"
     mark = f"/{private_folder(run).name}/"
-    for state in Path(runtime or "/run").glob("*/buildah-buildah*/state.json"):
+    bundles = {f"buildah-{bundle.name}" for bundle in private_folder(run).glob("build-*/buildah*")}
+    for state in Path(runtime or "/run").glob("*/buildah-buildah*"):
         with contextlib.suppress(OSError):
-            if mark in state.read_text(encoding="utf-8"):
-                shutil.rmtree(state.parent, ignore_errors=True)
+            if state.name in bundles or mark in (state / "state.json").read_text(encoding="utf-8"):
+                shutil.rmtree(state, ignore_errors=True)

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from infra import plan, rundir, signals
 from infra.errors import Cause, Ended, Internal, Outcome
+from infra.lease_names import private_folders
 from infra.report import Report
 from infra.reporters.files import FilesReporter
+from infra.reporters.output import patient
 from infra.request import Request
 from infra.run import Ending, Goal, Run
 from infra.settings import Settings
@@ -27,7 +29,11 @@ def execute(settings: Settings, request: Request, console: Reporter, goal: Goal)
     recorder = Recorder(Reporters([console, files]))
     started = datetime.now(UTC)
     error: Ended | None = None
-    with signals.caught(output=True) as interrupts, interrupts.held():
+    with (
+        signals.caught(output=True) as interrupts,
+        patient(lambda: interrupts.first is not None),
+        interrupts.held(),
+    ):
         try:
             with interrupts.raised():
                 Run(settings, replace(request, run=run), recorder, interrupts, ending, folder).go(goal)
@@ -37,7 +43,7 @@ def execute(settings: Settings, request: Request, console: Reporter, goal: Goal)
             error = _bug(caught)
         report = _report(run, request, recorder, ending, started, error, folder)
         recorder.watch.run_finished(report)
-        rundir.prune(settings.runs)
+        rundir.prune(settings.runs, {name for name, _ in private_folders()})
     return report
 
 

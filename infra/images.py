@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra import build, content, labels, processes
+from infra import build, cache, content, processes
 from infra.build import BuildRequest
 from infra.catalog.loading import Catalog
 from infra.engine.client import Engine
@@ -30,7 +30,6 @@ from infra.watch import Recorder, StepHandle
 
 _LOOK_S = 0.02
 _STOP_S = 3.0
-_STOPPED = "build-stopped"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,37 +229,35 @@ class Images:
         engine = self._lease.engine.clone()
         cache_ref = f"{request.name}:{request.content.key}"
         with self._step(request.name) as handle:
-            found = engine.image(cache_ref)
+            ref = f"{request.name}:{self._consumer}-{self._lease.run}"
+            self._go_on()
+            found = cache.take(engine, cache_ref, ref)
             why = f"unchanged, content {request.content.key}"
             if found is None:
-                why = _why(engine, request)
-                found = self._make(engine, request, cache_ref)
-            self._go_on()
+                why = cache.why_not(engine, request.name, request.content)
+                found = self._make(engine, request, cache_ref, ref)
             known, marks = found
-            ref = f"{request.name}:{self._consumer}-{self._lease.run}"
-            engine.tag(known, ref)
             handle.note = "; ".join(filter(None, (why, build.version_of(marks))))
         return Had(id=known, ref=ref)
 
-    def _make(self, engine: Engine, request: BuildRequest, cache_ref: str) -> tuple[str, Mapping[str, str]]:
+    def _make(self, engine: Engine, request: BuildRequest, cache_ref: str, ref: str) -> tuple[str, Mapping[str, str]]:
         name = short_name(request.name)
         self._go_on()
-        build.make(
+        image = build.make(
             request,
-            cache_ref,
             lease=self._lease,
             log=self._logs / f"build-{name}.log",
             on_line=lambda line: self._recorder.watch.step_progress(f"image {name}", line),
         )
-        # A build that was signalled may end with 0 (Podman 4.3.1 does), so ask.
-        found = engine.image(cache_ref)
+        self._go_on()
+        found = cache.add(engine, image, cache_ref, ref)
         if found is None:
-            raise NoImage(f"{cache_ref} was built but is not there", reference=_STOPPED, remedy="podman images")
+            raise NoImage(f"{cache_ref} was built but is not there", reference=build.STOPPED, remedy="podman images")
         return found
 
     def _go_on(self) -> None:
         if self._stopped.is_set():
-            raise NoImage("stopped: another image failed", reference=_STOPPED)
+            raise NoImage("stopped: another image failed", reference=build.STOPPED)
 
 
 def _no_pull(ref: str, why: str) -> NoImage:
@@ -275,24 +272,13 @@ def _no_pull(ref: str, why: str) -> NoImage:
 def _raise_first(results: Iterable[Had | BaseException]) -> None:
     """Raise the error that stopped the others, if there is one."""
     errors = [result for result in results if isinstance(result, BaseException)]
-    for error in sorted(errors, key=lambda one: isinstance(one, InfraError) and one.reference == _STOPPED):
+    for error in sorted(errors, key=lambda one: isinstance(one, InfraError) and one.reference == build.STOPPED):
         raise error
 
 
 def _had(result: Had | BaseException) -> Had:
     assert isinstance(result, Had)
     return result
-
-
-def _why(engine: Engine, request: BuildRequest) -> str:
-    """Say why something is built: it never was, or which part of its content differs from the newest image's."""
-    named = engine.images({labels.IMAGE: short_name(request.name)})
-    earlier = [one for one in named if any(labels.is_cache_tag(tag, one.labels) for tag in one.tags)]
-    if not earlier:
-        return "built: there was none"
-    newest = max(earlier, key=lambda image: image.created)
-    changed = request.content.changed_since(newest.labels.get(labels.CONTENT, ""))
-    return f"built: changed {', '.join(changed) or 'nothing that is known'}"
 
 
 def short_name(ref: str) -> str:

@@ -96,9 +96,9 @@ def is_run_tag(ref: str, carried: Mapping[str, str]) -> bool:
 
 
 def is_cache_tag(ref: str, carried: Mapping[str, str]) -> bool:
-    """Whether this is a name under which an image of ours is cached: its content's hash, versioned or not yet."""
+    """Whether this is the name under which an image of ours is cached: its content's hash."""
     name = re.escape(carried.get(IMAGE, ""))
-    return re.fullmatch(rf"localhost/([a-z0-9._-]+/)*{name}:[0-9a-f]{{12}}(-unversioned)?", ref) is not None
+    return re.fullmatch(rf"localhost/([a-z0-9._-]+/)*{name}:[0-9a-f]{{12}}", ref) is not None
 
 
 def life_of(labels: Mapping[str, str]) -> Life:

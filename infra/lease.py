@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import select
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from infra.engine.discover import Connection, discover
 from infra.engine.host import own_authorities
 from infra.errors import Unavailable
 from infra.labels import Labels
-from infra.lease_names import make_private_folder, private_folder
+from infra.lease_names import make_private_folder, remove_private_folder, taken
 from infra.report import EngineFacts
 
 _START_S = 15.0
@@ -84,7 +83,7 @@ class Lease:
 
 @contextlib.contextmanager
 def hold(run: str, service: str, tier: str, log: Path | None = None) -> Iterator[Lease]:
-    """Own a run until the block ends. Raises `Unavailable` where no engine answers.
+    """Own a run until the block ends. Raises `Unavailable` where no engine answers, `Invalid` where the name is taken.
 
     The caller sweeps; the reaper does where the caller cannot, or did not (`unswept`).
     """
@@ -94,6 +93,8 @@ def hold(run: str, service: str, tier: str, log: Path | None = None) -> Iterator
         connection = discover(make_private_folder(run, str(owner)))
         _hand_over(process, connection)
         engine = connection.client()
+        if engine.networks({labels.RUN: run}):  # of another host, or of a run that is still to be swept
+            raise taken(run)
         yield Lease(
             run=run,
             service=service,
@@ -111,7 +112,7 @@ def _reaper(
     run: str, log: Path | None, marks: dict[str, str], unswept: threading.Event
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start the reaper, before there is anything of the run; tell it at the end whether all is swept."""
-    task = {"run": run, "folder": str(private_folder(run)), "log": str(log) if log else ""}
+    task = {"run": run, "owner": marks[labels.ENV_OWNER], "log": str(log) if log else ""}
     package_parent = str(Path(__file__).resolve().parent.parent)
     environ = {**os.environ, **marks}
     # GitHub's runner kills what carries its tracking id, which is just when the reaper is wanted.
@@ -147,7 +148,7 @@ def _reaper(
             unswept.clear()
         elif process.returncode is not None or not unswept.is_set():  # else it goes on without us
             processes.end_helpers(run, 0.0)
-            shutil.rmtree(private_folder(run), ignore_errors=True)
+            remove_private_folder(run, marks[labels.ENV_OWNER])
 
 
 def _hand_over(process: subprocess.Popen[bytes], connection: Connection) -> None:

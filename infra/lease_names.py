@@ -4,41 +4,78 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from infra.errors import Invalid
+
+# Not TMPDIR: whoever sweeps must find it. And short, because a socket's path has 107 bytes at most.
+_BASE = Path("/tmp")
 _OWNER = "owner"
 
 
 def private_folder(run: str) -> Path:
-    """Return a run's folder outside the repository: short, because a socket's path has 107 bytes at most."""
-    return _base() / f"infra-{os.getuid()}-{run}"
-
-
-def _base() -> Path:
-    """The folder for temporary files, where a socket can be addressed in it: short and plain."""
-    given = tempfile.gettempdir()
-    return Path(given if re.fullmatch(r"[A-Za-z0-9/._+-]{1,70}", given) else "/tmp")
+    """Return a run's folder outside the repository."""
+    return _BASE / f"infra-{os.getuid()}-{run}"
 
 
 def make_private_folder(run: str, owner: str) -> Path:
-    """Make a run's folder, with its owner's name in it: killed at once, nothing else may tell whose it was."""
+    """Make a run's folder, at once with its owner's name in it: killed then, nothing else may tell whose it was.
+
+    Raises `Invalid` where there is one: a run of that name lives, or is not swept yet.
+    """
     folder = private_folder(run)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    (folder / _OWNER).write_text(owner, encoding="ascii")
+    part = Path(tempfile.mkdtemp(dir=_BASE, prefix=f".{folder.name}-"))
+    try:
+        (part / _OWNER).write_text(owner, encoding="ascii")
+        part.rename(folder)
+    except OSError as error:
+        shutil.rmtree(part, ignore_errors=True)
+        raise taken(run) from error
     return folder
+
+
+def taken(run: str) -> Invalid:
+    """Return the error for a run's name that another run on this host, or in this engine, has."""
+    return Invalid(
+        f"there is a run {run} already",
+        reference="run-exists",
+        remedy=f"leave --run out, or end that one: invoke infra.gc --run {run}",
+    )
+
+
+def remove_private_folder(run: str, owner: str) -> None:
+    """Remove a run's folder where it is this owner's; not through a mount that is in it, which is never ours."""
+    folder = private_folder(run)
+    if _owner_of(folder) == owner and not is_mounted_in(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_mounted_in(folder: Path) -> bool:
+    """Whether something is mounted in a folder for this process."""
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return any(line.split(" ")[4].startswith(f"{folder}/") for line in mounts.splitlines())
 
 
 def private_folders() -> Iterator[tuple[str, str]]:
     """Yield (run, owner) of the private folders of this user that are there."""
-    for folder in _base().glob(f"infra-{os.getuid()}-*"):
+    for folder in _BASE.glob(f"infra-{os.getuid()}-*"):
         run = folder.name.rpartition("-")[2]
-        if re.fullmatch("[0-9a-f]{8}", run):
-            try:
-                yield run, (folder / _OWNER).read_text(encoding="utf-8")
-            except (OSError, ValueError):
-                continue
+        owner = _owner_of(folder) if re.fullmatch("[0-9a-f]{8}", run) else None
+        if owner is not None:
+            yield run, owner
+
+
+def _owner_of(folder: Path) -> str | None:
+    try:
+        return (folder / _OWNER).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
 
 
 def bridge(run: str) -> str:

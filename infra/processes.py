@@ -14,13 +14,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import psutil
 
 from infra.labels import ENV_OWNER, ENV_ROLE, ENV_RUN, Life, Owner
 
 _MONITORS = ("conmon", "runc", "crun")
+_SERVICE_ENDS_S = 3.0
 _SERVED = re.compile(r"unix://.*/infra-\d+-([0-9a-f]{8})/podman\.sock")
 
 
@@ -78,6 +78,13 @@ def end_helpers(run: str, wait_s: float) -> None:
     helpers = [p for p in of_runs() if p.run == run and p.role in ("reaper", "service")]
     if any(p.role == "reaper" for p in helpers):
         wait([p.process for p in helpers], wait_s)
+    # Killed while it creates something, a service would leak a lock of Podman's, of which a host has 2048.
+    services = [p.process for p in helpers if p.role == "service"]
+    for service in services:
+        with contextlib.suppress(psutil.Error):
+            service.terminate()
+            service.resume()  # one that was stopped could not end
+    wait(services, _SERVICE_ENDS_S)
     kill(p.process for p in helpers)
 
 
@@ -100,16 +107,6 @@ def monitors(is_ours: Callable[[str], bool]) -> tuple[psutil.Process, ...]:
         except psutil.Error:
             continue
     return tuple(found.values())
-
-
-def in_cgroup(needle: str) -> tuple[psutil.Process, ...]:
-    """Return the processes whose control group's path contains `needle`."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(OSError):
-            if needle in Path(f"/proc/{process.pid}/cgroup").read_text(encoding="utf-8"):
-                found.append(process)
-    return tuple(found)
 
 
 def kill(processes: Iterable[psutil.Process], wait_s: float = 2.0) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -22,6 +21,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+from infra.lease_names import remove_private_folder
 
 _SERVICE_START_S = 10.0
 _SERVICE_STOP_S = 3.0
@@ -38,7 +39,7 @@ LATER = b"later\n"
 
 
 def command(task: dict[str, Any]) -> list[str]:
-    """Return the command line of a reaper for a task: run, folder, log."""
+    """Return the command line of a reaper for a task: run, owner, log."""
     return [sys.executable, "-m", "infra.reaper", json.dumps(task)]
 
 
@@ -51,7 +52,7 @@ def main(argument: str) -> int:
         engine = sys.stdin.buffer.readline()
         return 0 if engine in (b"", DONE, SWEEP) else _serve(task | json.loads(engine))
     finally:
-        shutil.rmtree(task["folder"], ignore_errors=True)
+        remove_private_folder(task["run"], task["owner"])
 
 
 def _serve(task: dict[str, Any]) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from infra import evidence, labels, lease, plan, ports, processes, prune, rundir, signals, suites, sweep
+from infra import cache, evidence, labels, lease, plan, ports, processes, rundir, signals, suites, sweep
 from infra.catalog.loading import Catalog, load
 from infra.engine.transport import NoAnswer
 from infra.errors import InfraError, Invalid
@@ -196,13 +196,14 @@ class Run:
             stack.lease.unswept.clear()
             if stack.lease.builds:  # what builds nothing makes the cache no larger, and to list it takes a while
                 with contextlib.suppress(InfraError):
-                    prune.images(engine)
+                    cache.drop(engine)
 
     def _hand_over(self, stack: Stack, reason: str) -> None:
         """Mark the run as handed to a person: from here on only `infra.down` and `infra.gc --run` end it."""
         with self.interrupts.held():
             marks = stack.lease.labels() | {labels.KEPT: reason}
             stack.engine.create_volume(sweep.marker(stack.plan.run), marks)
+            rundir.hand_over(self.folder)
             self.ending.kept = True
             stack.lease.unswept.clear()
         self._write_env(stack.plan, stack.ports)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from infra.errors import Invalid
 
 _KEPT_RUNS = 50
+_HANDED_OVER = "kept"
 
 
 def make(runs: Path, run: str) -> Path:
@@ -31,12 +32,23 @@ def make(runs: Path, run: str) -> Path:
     return folder
 
 
-def prune(runs: Path) -> None:
-    """Drop the oldest folders beyond the 50 newest."""
+def hand_over(folder: Path) -> None:
+    """Say that the stack of a run is a person's from here on: its folder stays as long as that."""
+    (folder / _HANDED_OVER).touch()
+
+
+def take_back(folder: Path) -> None:
+    """Say that it is not any more."""
+    (folder / _HANDED_OVER).unlink(missing_ok=True)
+
+
+def prune(runs: Path, alive: Collection[str]) -> None:
+    """Drop the oldest folders beyond the 50 newest, but none of a run that is `alive`, or of a stack that is up."""
     ages: dict[Path, float] = {}
     for path in runs.iterdir():
         with contextlib.suppress(OSError):  # another run prunes, too
-            if path.is_dir() and not path.is_symlink():
+            is_over = path.name not in alive and not (path / _HANDED_OVER).exists()
+            if is_over and path.is_dir() and not path.is_symlink():
                 ages[path] = path.stat().st_mtime
     for old in sorted(ages, key=lambda path: ages[path], reverse=True)[_KEPT_RUNS:]:
         shutil.rmtree(old, ignore_errors=True)

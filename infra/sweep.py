@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +20,7 @@ from infra.engine.transport import EngineRefused, NoAnswer
 from infra.engine.types import Container, Resource
 from infra.errors import InfraError
 from infra.labels import Life
-from infra.lease_names import bridge, private_folder, private_folders
+from infra.lease_names import bridge, private_folders, remove_private_folder
 
 _ROUNDS = 4
 _PAUSE_S = 0.15
@@ -74,7 +73,9 @@ def runs(engine: Engine) -> tuple[FoundRun, ...]:
         run = volume.labels.get(labels.RUN, "")
         if volume.name == marker(run):
             kept[run] = volume.labels.get(labels.KEPT, "kept")
-    carriers: list[Resource | Container] = [*engine.networks(every), *engine.containers(every), *engine.volumes(every)]
+    # `podman commit` copies a container's labels to an image, and so to what is run from that: look at the name too.
+    containers = [one for one in engine.containers(every) if is_our_name(one.name, one.labels[labels.RUN])]
+    carriers: list[Resource | Container] = [*engine.networks(every), *containers, *engine.volumes(every)]
     for carrier in carriers:
         # Anything may carry a label; a run is named by 8 hex digits, and an empty name would select every run.
         if labels.is_run(carrier.labels[labels.RUN]):
@@ -146,9 +147,8 @@ def sweep_dead(engine: Engine) -> tuple[str, ...]:
 
 
 def sweep_orphans(engine: Engine) -> tuple[str, ...]:
-    """Drop tags and working containers of which the run is not there any more; in nobody's way, they can wait."""
-    dropped = _drop_tags_without_a_run(engine)
-    return tuple(dict.fromkeys((*dropped, *buildah.remove_dead(engine, lambda: _not_dead(engine)))))
+    """Drop working containers of which the run is not there any more; in nobody's way, they can wait."""
+    return tuple(dict.fromkeys(buildah.remove_dead(engine, lambda: _not_dead(engine))))
 
 
 def sweep_runs(engine: Engine) -> tuple[str, ...]:
@@ -159,7 +159,9 @@ def sweep_runs(engine: Engine) -> tuple[str, ...]:
         # The marker is made before its owner ends: look for it only after the owner was seen to be dead.
         if not is_kept(engine, run) and not sweep_run(engine, run):
             swept.append(run)
-        shutil.rmtree(private_folder(run), ignore_errors=True)
+        for name, owner in private_folders():
+            if name == run and _is_dead(owner):
+                remove_private_folder(name, owner)
     return tuple(swept)
 
 
@@ -167,23 +169,27 @@ def _dead(engine: Engine) -> tuple[str, ...]:
     """Return the runs whose owner is dead: by labels, by processes, by private folders."""
     dead = [found.run for found in runs(engine) if found.life is Life.DEAD]
     dead += [process.run for process in processes.of_runs() if process.life is Life.DEAD]
-    for run, text in private_folders():
-        owner = labels.Owner.parse(text)
-        if owner is not None and owner.life() is Life.DEAD:
-            dead.append(run)
+    dead += [run for run, owner in private_folders() if _is_dead(owner)]
     return tuple(dict.fromkeys(dead))
+
+
+def _is_dead(text: str) -> bool:
+    owner = labels.Owner.parse(text)
+    return owner is not None and owner.life() is Life.DEAD
 
 
 def is_our_name(name: str, run: str) -> bool:
     """Whether a container's name is one that this run gives: `<service>-<component>-<run>`."""
-    return re.fullmatch(rf"[a-z][a-z0-9-]*-{re.escape(run)}", name) is not None
+    return re.fullmatch(rf"[a-z][a-z0-9._-]*-{re.escape(run)}", name) is not None
 
 
 def _find(engine: Engine, run: str) -> tuple[Leftover, ...]:
     """List what the run owns, in the order of removal: the network, which carries the owner, is the last."""
     mine = {labels.RUN: run}
     found = [
-        Leftover(kind="container", name=c.name, remove=_container(c.name), id=c.id) for c in engine.containers(mine)
+        Leftover(kind="container", name=c.name, remove=_container(c.name), id=c.id)
+        for c in engine.containers(mine)
+        if is_our_name(c.name, run)
     ]
     known = {one.name for one in found}
     for row in engine.containers(external=True):
@@ -193,7 +199,7 @@ def _find(engine: Engine, run: str) -> tuple[Leftover, ...]:
         found.append(Leftover(kind="working container", name=working, remove=_container(working)))
     for volume in engine.volumes(mine):
         found.append(Leftover(kind="volume", name=volume.name, remove=_volume(volume.name)))
-    for ref in run_tags(engine, run):
+    for ref in _tags(engine, run):
         found.append(Leftover(kind="image tag", name=ref, remove=_tag(ref)))
     for network in engine.networks(mine):
         found.append(Leftover(kind="network", name=network.name, remove=_network(network.name), id=network.id))
@@ -219,9 +225,11 @@ def _network(name: str) -> Callable[[Engine], None]:
 def _remove(engine: Engine, found: Iterable[Leftover]) -> NoAnswer | None:
     """Remove containers side by side, then the rest one after another; failures show when looked at again.
 
-    A removal without an answer skips none of the others, and is returned; an engine that has none at all ends it.
+    A removal without an answer skips none of the others, and is returned; an engine that has none at all ends it. The
+    network is what tells of the run: it stays while anything else does.
     """
     silent: list[NoAnswer] = []
+    failed: list[Leftover] = []
     containers = [one for one in found if "container" in one.kind]
     others = [one for one in found if "container" not in one.kind]
 
@@ -229,25 +237,31 @@ def _remove(engine: Engine, found: Iterable[Leftover]) -> NoAnswer | None:
         try:
             one.remove(client)
         except NoAnswer as error:
+            failed.append(one)
             silent.append(error)
             with contextlib.suppress(EngineRefused):
                 engine.clone().version()
         except InfraError:
-            return
+            failed.append(one)
 
     with ThreadPoolExecutor(max_workers=4) as pool:
         list(pool.map(lambda one: quietly(one, engine.clone()), containers))
     for one in others:
-        quietly(one, engine)
+        if one.kind != "network" or not failed:
+            quietly(one, engine)
     return silent[0] if silent else None
 
 
-def run_tags(engine: Engine, run: str | None = None) -> tuple[str, ...]:
-    """Return the tags that a run, or any, has put onto images of ours: `localhost/<image>:<consumer>-<8 hex>`."""
-    images = engine.images(reference=f"*:*-{run or '[0-9a-f]' * 8}")
-    tags = [tag for image in images for tag in image.tags if labels.is_run_tag(tag, image.labels)]
+def _tags(engine: Engine, run: str) -> tuple[str, ...]:
+    """Return the tags that a run has put onto images of ours: `localhost/<image>:<consumer>-<8 hex>`."""
+    tags = [
+        tag
+        for image in engine.images(reference=f"*:*-{run}")
+        for tag in image.tags
+        if labels.is_run_tag(tag, image.labels)
+    ]
     # An image that two runs use comes with the tags of both.
-    return tuple(tag for tag in tags if run is None or tag.endswith(f"-{run}"))
+    return tuple(tag for tag in tags if tag.endswith(f"-{run}"))
 
 
 def _not_dead(engine: Engine) -> set[str]:
@@ -260,13 +274,3 @@ def _not_dead(engine: Engine) -> set[str]:
     found |= {process.run for process in processes.of_runs() if process.life is not Life.DEAD}
     owners = ((run, labels.Owner.parse(text)) for run, text in private_folders())
     return found | {run for run, owner in owners if owner is not None and owner.life() is not Life.DEAD}
-
-
-def _drop_tags_without_a_run(engine: Engine) -> list[str]:
-    """A run's network is made before its first tag and removed after its last, so a tag without one is nobody's."""
-    tags = run_tags(engine)
-    alive = _not_dead(engine)
-    dead = [ref for ref in tags if ref.rpartition("-")[2] not in alive]
-    for ref in dead:
-        engine.untag(ref)
-    return [ref.rpartition("-")[2] for ref in dead]

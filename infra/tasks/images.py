@@ -9,7 +9,7 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
-from infra import labels, prune, sweep
+from infra import cache, labels, sweep
 from infra.engine.types import Image
 from infra.errors import Invalid
 from infra.execute import execute
@@ -63,10 +63,10 @@ def show(_: Context, json: bool = False) -> None:
 def drop(_: Context, days: str = "", gigabytes: str = "", json: bool = False) -> None:
     """Drop cached images beyond an age and a size; images of runs stay."""
     with common.told(), common.engine() as held:
-        max_age_s = _number(days, "--days") * _DAY if days else prune.MAX_AGE_S
-        max_bytes = _number(gigabytes, "--gigabytes") * 1024**3 if gigabytes else prune.MAX_BYTES
+        max_age_s = _number(days, "--days") * _DAY if days else cache.MAX_AGE_S
+        max_bytes = _number(gigabytes, "--gigabytes") * 1024**3 if gigabytes else cache.MAX_BYTES
         sweep.sweep_dead(held.engine)
-        gone = prune.images(held.engine, max_age_s=max_age_s, max_bytes=max_bytes)
+        gone = cache.drop(held.engine, max_age_s=max_age_s, max_bytes=max_bytes)
         if json:
             common.show({"removed": [_row(image) for image in gone]})
             return

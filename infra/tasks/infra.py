@@ -230,6 +230,7 @@ def _swept(engine: Engine, one: FoundRun, *, quiet: bool = False) -> None:
             reference="left-behind",
             remedy=f"invoke infra.gc --run {one.run}",
         )
+    rundir.take_back(common.read_settings().runs / one.run)
     if not quiet:
         print(f"removed run {one.run} of {one.service} {one.tier}")
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from infra import labels
 from infra.build import failing_step, output_of_failing_step
+from infra.cache import doomed, is_cached
 from infra.engine import host
 from infra.engine.host import HostFacts
 from infra.engine.types import ContainerState, Image
-from infra.prune import doomed
 from infra.registry import classify
 
 
@@ -143,11 +144,8 @@ def image(name: str, age_days: float, size: int = 10) -> Image:
     return Image(id=name, tags=(f"localhost/{name}:cache",), labels={}, created=int(NOW - age_days * DAY), size=size)
 
 
-def gone(
-    *images: Image, in_use: tuple[str, ...] = (), max_age_days: float = 30, max_bytes: float = 1000
-) -> tuple[str, ...]:
-    found = doomed(images, frozenset(in_use), now=NOW, max_age_s=max_age_days * DAY, max_bytes=max_bytes)
-    return tuple(one.id for one in found)
+def gone(*images: Image, max_age_days: float = 30, max_bytes: float = 1000) -> tuple[str, ...]:
+    return tuple(one.id for one in doomed(images, now=NOW, max_age_s=max_age_days * DAY, max_bytes=max_bytes))
 
 
 def test_images_that_are_young_and_small_stay() -> None:
@@ -164,9 +162,18 @@ def test_beyond_the_size_the_oldest_go_whatever_order_they_come_in() -> None:
     assert gone(*reversed(images), max_bytes=99) == ("middle", "old")
 
 
-def test_what_a_run_uses_stays_and_does_not_count() -> None:
-    images = (image("used", 99, 10**6), image("free", 1, 60))
-    assert gone(*images, in_use=("localhost/used:cache",), max_bytes=100) == ()
+@pytest.mark.parametrize(
+    ("tags", "is_one"),
+    [
+        (("localhost/redis:0123456789ab",), True),
+        (("localhost/redis:0123456789ab", "localhost/redis:notification-01234567"), False),
+        (("localhost/redis:0123456789ab", "localhost/mine:1"), False),
+        (("localhost/mine:0123456789ab",), False),
+        ((), False),  # built on one of ours, it has our labels
+    ],
+)
+def test_an_image_is_of_the_cache_by_all_of_its_names(tags: tuple[str, ...], is_one: bool) -> None:
+    assert is_cached(Image(id="a", tags=tags, labels={labels.IMAGE: "redis"}, created=0, size=0)) is is_one
 
 
 def test_nothing_is_allowed_means_nothing_stays() -> None:

@@ -44,7 +44,17 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
     ("plan", ("infra.plan", "infra.report", "infra.request")),
-    ("observers", ("infra.watch", "infra.reporters.console", "infra.reporters.files", "infra.ginkgo", "infra.suites")),
+    (
+        "observers",
+        (
+            "infra.watch",
+            "infra.reporters.console",
+            "infra.reporters.files",
+            "infra.reporters.output",
+            "infra.ginkgo",
+            "infra.suites",
+        ),
+    ),
     (
         "engine",
         (
@@ -60,12 +70,13 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "ownership",
         (
             "infra.processes",
+            "infra.firewall",
             "infra.remnants",
             "infra.buildah",
             "infra.sweep",
             "infra.reaper",
             "infra.lease",
-            "infra.prune",
+            "infra.cache",
             "infra.evidence",
             "infra.registry",
         ),
@@ -103,6 +114,7 @@ FOREIGN = {
         "infra.tools",
         "infra.commands",
         "infra.content",
+        "infra.firewall",
         "infra.labels",
         "infra.lease",
         "infra.reaper",
@@ -112,7 +124,7 @@ FOREIGN = {
 }
 STANDARD_ONLY = ("infra.catalog.names", "infra.errors", "infra.tools", "infra.bootstrap")
 # The reaper is a program of its own; what it says goes to the run's log.
-SPEAKERS = ("infra.tasks.", "infra.bootstrap", "infra.sessions", "infra.reaper")
+SPEAKERS = ("infra.tasks.", "infra.bootstrap", "infra.sessions", "infra.reaper", "infra.reporters.output")
 
 
 def files() -> dict[str, Path]:

@@ -52,7 +52,7 @@ def test_the_50_newest_folders_are_kept(tmp_path: Path) -> None:
         os.utime(folder, (1000 + number, 1000 + number))
     (tmp_path / "latest").symlink_to(f"{52:08x}")
     (tmp_path / "a file").touch()
-    rundir.prune(tmp_path)
+    rundir.prune(tmp_path, ())
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {f"{number:08x}" for number in range(3, 53)} | {"latest", "a file"}
 
