@@ -61,7 +61,8 @@ class _Output(io.TextIOBase):
         data = text.encode(self._encoding, "backslashreplace")
         while data:
             if select.select([], [self._descriptor], [], self._wait_s())[1]:
-                data = data[os.write(self._descriptor, data[:_CHUNK]) :]
+                with contextlib.suppress(BlockingIOError):  # whoever shares it may have made it so
+                    data = data[os.write(self._descriptor, data[:_CHUNK]) :]
             elif self._until is not None and time.monotonic() > self._until:
                 break
         return len(text)

@@ -17,20 +17,23 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import killing
 import pytest
 from beside import hanging
-from killing import Ground, new_run
+from killing import Ground, new_run, processes, wait
 from owned import dead_owner, image_of, things_of
 from product import Podman
 
-from infra import buildah, lease, processes
+from infra import buildah, lease
 from infra.engine.client import Engine
-from infra.labels import Owner
 from infra.lease import Lease
 from infra.lease_names import bridge, make_private_folder, private_folder
+from infra.processes import monitors
 
 ROUNDS = 25
 # linux/sockios.h, linux/if.h
@@ -83,25 +86,104 @@ def test_a_stack_needs_no_name_server_and_shares_no_bridge(ground: Ground, podma
             assert {who: hosts[who] for who in addresses} == addresses
 
 
-@pytest.mark.parametrize("alive", [True, False])
-def test_a_tag_without_a_network_stays_while_its_owner_is_seen_on_this_host(
-    alive: bool, ground: Ground, two: tuple[Lease, Lease]
-) -> None:
-    """An engine may not see a network that another service has just made: it is not asked alone."""
-    run = new_run()
-    ref = f"localhost/redis:beside-{run}"
-    engine = two[0].engine
-    make_private_folder(run, str(Owner.of(os.getpid()) if alive else dead_owner()))
+def test_what_a_person_has_made_of_ours_stays(ground: Ground, two: tuple[Lease, Lease], podman: Podman) -> None:
+    """A commit copies the labels of a run, a build those of the image it stands on, and a date has eight digits."""
+    run, engine = new_run(), two[0].engine
+    placed = things_of(engine, run, dead_owner())
+    mine = f"mine-{new_run()}"
+    tags = ("localhost/redis:before-20261121", f"localhost/{mine}/redis:main-1a2b3c4d")
     try:
-        engine.tag(image_of(engine, "redis"), ref)
+        podman("commit", "--pause=false", placed.container, f"localhost/{mine}:committed")
+        podman("run", "--detach", "--name", mine, f"localhost/{mine}:committed", "sleep", "300")
+        for tag in tags:
+            podman("tag", image_of(engine, "redis"), tag)
+        before = podman.inspect(mine)["State"]["Pid"]
         assert ground.invoke("infra.gc").returncode == 0
-        assert (engine.image_id(ref) is not None) is alive
+        assert placed.there(engine) == ["no container", "image None"]
+        assert podman.inspect(mine)["State"]["Pid"] == before
+        assert [tag for tag in tags if engine.image_id(tag) is None] == []
     finally:
-        engine.untag(ref)
-        if private_folder(run).exists():
-            (private_folder(run) / "owner").unlink()
-            private_folder(run).rmdir()
-    assert killing.left(engine, run, killing.Seen()) == []
+        placed.remove(engine)
+        engine.remove(mine)
+        for tag in (*tags, f"localhost/{mine}:committed"):
+            engine.remove_image(tag)
+
+
+def test_a_name_that_a_run_has_on_this_host_is_refused(ground: Ground, two: tuple[Lease, Lease]) -> None:
+    """Another checkout has run directories of its own, and does not see it there."""
+    run = two[0].run
+    done = ground.invoke("images.build", "--service", "notification", "--run", run)
+    assert (done.returncode, f"there is a run {run} already" in done.stdout) == (78, True), done.stdout + done.stderr
+    assert (private_folder(run) / "owner").read_text() == str(two[0].owner)
+    assert two[0].engine.version() == two[0].version
+
+
+def test_a_name_that_a_run_has_in_the_engine_is_refused(ground: Ground, two: tuple[Lease, Lease]) -> None:
+    run, engine = new_run(), two[0].engine
+    elsewhere = replace(two[0].owner, host="elsewhere")
+    placed = things_of(engine, run, elsewhere)
+    try:
+        before = placed.there(engine)
+        done = ground.invoke("images.build", "--service", "notification", "--run", run)
+        assert (done.returncode, f"there is a run {run} already" in done.stdout) == (78, True), done.stdout
+        assert placed.there(engine) == before
+        assert not private_folder(run).exists()
+    finally:
+        placed.remove(engine)
+
+
+def test_two_runs_that_make_the_same_image_at_once_make_one(ground: Ground, two: tuple[Lease, Lease]) -> None:
+    """One of a recipe with a version, which is made in two steps."""
+    nonce = f"\nLABEL nonce={new_run()}\n"
+    catalog = str(ground.catalog({"local/redis.Containerfile": lambda text: text + nonce}))
+    before = {one.id for one in two[0].engine.images(reference="localhost/redis:*")}
+    words = ("images.build", "--service", "notification")
+    with ThreadPoolExecutor(2) as pool:
+        makers = [pool.submit(ground.invoke, *words, INFRA_CATALOG=catalog) for _ in range(2)]
+        done = [maker.result(200) for maker in makers]
+    assert [one.returncode for one in done] == [0, 0], "\n".join(one.stdout + one.stderr for one in done)
+    new = [one for one in two[0].engine.images(reference="localhost/redis:*") if one.id not in before]
+    assert [len(one.tags) for one in new] == [1]
+
+
+def test_a_bootstrap_that_is_killed_mounts_nothing_for_anybody_else(ground: Ground, two: tuple[Lease, Lease]) -> None:
+    """mmdebstrap mounts the host's /dev/shm and more into what it makes: whoever deletes that deletes through it."""
+    edit = {"local/debian.toml": lambda text: text.replace("packages = [", 'packages = ["hostname", ')}
+    kept = Path("/dev/shm") / f"beside-{new_run()}"
+    with ground.main_job("--fresh", env={"INFRA_CATALOG": str(ground.catalog(edit))}) as going:
+        folder = private_folder(going.run)
+        going.reach("the mounts of a bootstrap", lambda: any(map(partial(mounts_in, folder), processes())), 120)
+        if mounts_in(folder, Path("/proc/self")):
+            going.process.send_signal(signal.SIGTERM)  # it unmounts them; killed, it would not
+            going.ends()
+            pytest.fail("its mounts are there for everybody")
+        kept.touch()
+        going.process.kill()
+        going.ends()
+    try:
+        assert killing.until_clean(two[0].engine, going.run)[1] == []
+        assert kept.exists()
+    finally:
+        kept.unlink(missing_ok=True)
+
+
+def mounts_in(folder: Path, process: Path) -> bool:
+    return f" {folder}/" in killing.text_of(process, "mountinfo")
+
+
+def test_a_runtime_state_that_is_not_written_yet_goes_with_its_build(ground: Ground, two: tuple[Lease, Lease]) -> None:
+    run = new_run()
+    bundle = f"buildah{int(run, 16)}"
+    state = Path("/run/runc") / f"buildah-{bundle}"
+    (make_private_folder(run, str(dead_owner())) / "build-x" / bundle).mkdir(parents=True)
+    state.mkdir(parents=True)
+    try:
+        os.mkfifo(state / "exec.fifo")
+        assert ground.invoke("infra.gc").returncode == 0
+        wait("its end", lambda: not state.exists() and not private_folder(run).exists(), 10.0)
+    finally:
+        shutil.rmtree(state, ignore_errors=True)
+        shutil.rmtree(private_folder(run), ignore_errors=True)
 
 
 def test_a_container_whose_monitor_was_killed_leaves_nothing_of_its_runtime(
@@ -113,7 +195,7 @@ def test_a_container_whose_monitor_was_killed_leaves_nothing_of_its_runtime(
     try:
         seen = killing.Seen.of(engine, run)
         assert len(seen.containers) == 1
-        for monitor in processes.monitors(lambda name: name == placed.container):
+        for monitor in monitors(lambda name: name == placed.container):
             if monitor.name() == "conmon":
                 monitor.kill()
         assert ground.invoke("infra.gc", "--run", run).returncode == 0

@@ -405,6 +405,37 @@ def test_a_closed_output_ends_the_run_though_nothing_is_printed(
     assert one.seconds < 20.0  # of the 60 that it says nothing
 
 
+def test_an_output_that_nobody_reads_holds_up_no_end(ground: Ground, engine: Engine) -> None:
+    """As with Ctrl-S, `less` or a stopped `tee`: nothing is closed, and every write waits."""
+    reading, writing = os.pipe()
+    run = new_run()
+    task = ("suite.run", "--service", "notification", "--ports", "auto", "--fresh", "--run", run)
+    process = subprocess.Popen(
+        (sys.executable, "-m", "invoke", *task),
+        cwd=ground.root,
+        env=ground.environment(INFRA_CATALOG=str(ground.catalog(before("echo waiting; exec sleep 60")))),
+        stdin=subprocess.DEVNULL,
+        stdout=writing,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        with Victim(process, ground, run) as victim:
+            victim.reach("a silent step", lambda: victim.logged("before-wait.log", "waiting"))
+            while select.select([], [writing], [], 0.0)[1]:
+                os.write(writing, b"." * select.PIPE_BUF)
+            began = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            one = ended(victim, engine, began)
+    finally:
+        os.close(writing)
+        os.close(reading)
+    assert (one.code, *one.end) == (143, "interrupted", 143, [])
+    assert set(STACK) <= one.logs
+    assert one.steps["teardown"] == "passed"
+
+
 def test_head_ends_what_is_piped_into_it(ground: Ground, engine: Engine) -> None:
     run = new_run()
     up = f"infra.up --service notification --ports auto --run {run}"

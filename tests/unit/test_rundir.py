@@ -57,6 +57,23 @@ def test_the_50_newest_folders_are_kept(tmp_path: Path) -> None:
     assert left == {f"{number:08x}" for number in range(3, 53)} | {"latest", "a file"}
 
 
+def test_folders_of_runs_that_go_on_and_of_stacks_that_are_up_are_kept_however_old(tmp_path: Path) -> None:
+    def names() -> set[str]:
+        return {path.name for path in tmp_path.iterdir()}
+
+    for number in range(53):
+        rundir.make(tmp_path, f"{number:08x}")
+        os.utime(tmp_path / f"{number:08x}", (1000 + number, 1000 + number))
+    up, alive, over = (f"{number:08x}" for number in range(3))
+    rundir.hand_over(tmp_path / up)
+    rundir.prune(tmp_path, {alive})
+    assert {up, alive, over} & names() == {up, alive}
+    rundir.take_back(tmp_path / up)
+    os.utime(tmp_path / up, (1000, 1000))
+    rundir.prune(tmp_path, ())
+    assert {up, alive, over} & names() == set()
+
+
 VALUES = {
     "PLAIN": "http://127.0.0.1:18110/x?",
     "EMPTY": "",
