@@ -104,7 +104,7 @@ def _podman_build(work: _Work, argv: list[str], context: Path, bundle: Path | No
     said = work.folder / "id"
     said.unlink(missing_ok=True)
     flags = [] if work.lease.connection.remote else buildah.flags(work.lease.run, bundle, work.folder)
-    _run(work, [*work.podman, "build", "--iidfile", str(said), *argv, *flags, str(context)])
+    _run(work, [*work.podman, "build", "--iidfile", str(said), *argv, *flags, str(context)], work.on_line)
     # A build that was signalled may end with 0 (Podman 4.3.1 does).
     image = said.read_text(encoding="ascii") if said.exists() else ""
     return _id_in((image,), work)
@@ -117,7 +117,7 @@ def _with_version(work: _Work, image: str) -> str:
     marks = [word for key, value in lease.labels("version").items() for word in ("--label", f"{key}={value}")]
     # A volume that the image declares has no name of ours: killed half way, nobody would know whose it was.
     argv = ["run", "--rm", "--network", "none", "--image-volume", "ignore", "--name", name, *marks]
-    said = _run(work, [*work.podman, *argv, image, *request.version])
+    said = _run(work, [*work.podman, *argv, image, *request.version], _unheard)
     version = next((line for line in reversed(said) if line.strip()), "unknown")
     file = work.folder / "version.Containerfile"
     file.write_text(f"FROM {image}\nLABEL {_VERSION}={version!r}\n".replace("'", '"'), encoding="utf-8")
@@ -135,15 +135,19 @@ def _bootstrap(work: _Work, release: str) -> str:
         )
     tar = work.folder / f"{release}.tar"
     # For root it mounts the host's /dev/shm and more: killed, it must not leave them, or somebody deletes through them.
-    alone = ["unshare", "--mount", "--propagation", "private"] if os.geteuid() == 0 else []
+    alone = ["sh", "-c", _ALONE, "sh"] if os.geteuid() == 0 else []
     argv = [*alone, "mmdebstrap", "--format=tar", "--variant=minbase", *_SLIM]
     if work.request.packages:
         argv.append(f"--include={','.join(work.request.packages)}")
-    _run(work, [*argv, release, str(tar)])
+    _run(work, [*argv, release, str(tar)], work.on_line)
     changes = ["ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", 'CMD ["bash"]']
     changes += [f'LABEL {key}="{value}"' for key, value in _image_labels(work.request).items()]
     flags = [word for change in changes for word in ("--change", change)]
-    return _id_in(_run(work, [*work.podman, "import", *flags, str(tar)]), work)
+    return _id_in(_run(work, [*work.podman, "import", *flags, str(tar)], _unheard), work)
+
+
+def _unheard(_line: str) -> None:
+    """For commands whose output is for us."""
 
 
 def _id_in(lines: Iterable[str], work: _Work) -> str:
@@ -154,6 +158,11 @@ def _id_in(lines: Iterable[str], work: _Work) -> str:
     raise NoImage(f"{work.request.name} was built, but no image", reference=STOPPED, remedy=f"look at {work.log}")
 
 
+# Where this is not allowed, no mount is.
+_ALONE = """unshare="unshare --mount --propagation private"
+if $unshare true 2>/dev/null; then exec $unshare "$@"; fi
+exec "$@"
+"""
 _SLIM = (
     "--dpkgopt=path-exclude=/usr/share/doc/*",
     "--dpkgopt=path-include=/usr/share/doc/*/copyright",
@@ -166,12 +175,12 @@ _SLIM = (
 )
 
 
-def _run(work: _Work, argv: list[str]) -> tuple[str, ...]:
-    """Run a command of a build to its end; return its last lines."""
+def _run(work: _Work, argv: list[str], on_line: Callable[[str], None]) -> tuple[str, ...]:
+    """Run a command of a build to its end; return its last lines, all of them where `on_line` takes no time."""
     environ = work.lease.podman_environment() | {"TMPDIR": str(work.folder)}
     try:
-        with Command(argv, env=environ, log=work.log, on_line=work.on_line) as command:
-            work.on_line(f"+ {command}")
+        with Command(argv, env=environ, log=work.log, on_line=on_line) as command:
+            on_line(f"+ {command}")
             code = _ended(command, work.lease)
             tail = tuple(command.tail)
     except FileNotFoundError as error:
@@ -192,7 +201,8 @@ def _ended(command: Command, lease: Lease) -> int | None:
     """Wait for a command's end. Podman's remote client waits for ever for an engine that hangs: look at that too."""
     engine, deadline = lease.engine.clone(), time.monotonic() + _BUILD_S
     while (code := command.wait(_LOOK_EVERY_S)) is None and time.monotonic() < deadline:
-        engine.version()
+        if len(lease.connection.podman) > 1:
+            engine.version()
     return code
 
 

@@ -78,7 +78,9 @@ def drop(engine: Engine, *, max_age_s: float = MAX_AGE_S, max_bytes: float = MAX
     for image in reversed(doomed(cached, now=time.time(), max_age_s=max_age_s, max_bytes=max_bytes)):
         try:
             with names.alone():  # a run may have found it meanwhile
-                again = [one for one in engine.images(reference=image.tags[0]) if one.id == image.id]
+                # By less than a whole name: for a whole one newer Podmans show no other name of the image.
+                reference = image.tags[0].rpartition("/")[2]
+                again = [one for one in engine.images(reference=reference) if one.id == image.id]
                 if again and is_cached(again[0]):
                     for name in again[0].tags:
                         engine.remove_image(name)

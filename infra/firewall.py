@@ -39,13 +39,20 @@ def _remove_from_nftables(network_id: str) -> None:
     """Podman 5's chains begin with the first 8 digits of the network's id."""
     prefix = f"nv_{network_id[:8]}_"
     said = _said("nft", "--json", "list", "table", *_TABLE.split()) if network_id else ""
-    listed: list[dict[str, Any]] = json.loads(said or "{}").get("nftables", [])
+    listed = _rows(said)
     chains = [str(one["chain"]["name"]) for one in listed if one.get("chain", {}).get("name", "").startswith(prefix)]
     jumps = [one["rule"] for one in listed if _jumps(one.get("rule", {}), prefix)]
     changes = [f"delete rule {_TABLE} {jump['chain']} handle {jump['handle']}" for jump in jumps]
     changes += [f"{change} chain {_TABLE} {chain}" for change in ("flush", "delete") for chain in chains]
     if changes:
         _said("nft", "--file", "-", given="\n".join([*changes, ""]))
+
+
+def _rows(said: str) -> list[dict[str, Any]]:
+    try:
+        return list(json.loads(said)["nftables"])
+    except (ValueError, LookupError, TypeError):
+        return []
 
 
 def _jumps(rule: dict[str, Any], prefix: str) -> bool:
@@ -57,6 +64,6 @@ def _said(*argv: str, given: str = "") -> str:
     """Return what a command says, or nothing where it is not here or cannot."""
     try:
         done = subprocess.run(argv, input=given, capture_output=True, text=True, timeout=_COMMAND_S, check=True)
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, ValueError, subprocess.SubprocessError):
         return ""
     return done.stdout

@@ -18,6 +18,7 @@ from pathlib import Path
 from infra import build, cache, content, processes
 from infra.build import BuildRequest
 from infra.catalog.loading import Catalog
+from infra.engine import names
 from infra.engine.client import Engine
 from infra.engine.transport import EngineRefused
 from infra.errors import InfraError, NoImage
@@ -230,8 +231,9 @@ class Images:
         cache_ref = f"{request.name}:{request.content.key}"
         with self._step(request.name) as handle:
             ref = f"{request.name}:{self._consumer}-{self._lease.run}"
-            self._go_on()
-            found = cache.take(engine, cache_ref, ref)
+            with names.alone():
+                self._go_on()
+                found = cache.take(engine, cache_ref, ref)
             why = f"unchanged, content {request.content.key}"
             if found is None:
                 why = cache.why_not(engine, request.name, request.content)
@@ -249,8 +251,9 @@ class Images:
             log=self._logs / f"build-{name}.log",
             on_line=lambda line: self._recorder.watch.step_progress(f"image {name}", line),
         )
-        self._go_on()
-        found = cache.add(engine, image, cache_ref, ref)
+        with names.alone():  # for which it may have waited: a run that is over names nothing
+            self._go_on()
+            found = cache.add(engine, image, cache_ref, ref)
         if found is None:
             raise NoImage(f"{cache_ref} was built but is not there", reference=build.STOPPED, remedy="podman images")
         return found

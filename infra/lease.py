@@ -108,6 +108,17 @@ def hold(run: str, service: str, tier: str, log: Path | None = None) -> Iterator
 
 
 @contextlib.contextmanager
+def named(run: str) -> Iterator[None]:
+    """Have a run's name on this host, and no engine, until the block ends. Raises `Invalid` where it is taken."""
+    owner = str(labels.Owner.of(os.getpid()))
+    make_private_folder(run, owner)
+    try:
+        yield
+    finally:
+        remove_private_folder(run, owner)
+
+
+@contextlib.contextmanager
 def _reaper(
     run: str, log: Path | None, marks: dict[str, str], unswept: threading.Event
 ) -> Iterator[subprocess.Popen[bytes]]:
@@ -147,7 +158,7 @@ def _reaper(
         if process.returncode == 0:
             unswept.clear()
         elif process.returncode is not None or not unswept.is_set():  # else it goes on without us
-            processes.end_helpers(run, 0.0)
+            processes.end_helpers(run, 0.0, marks[labels.ENV_OWNER])
             remove_private_folder(run, marks[labels.ENV_OWNER])
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from infra.errors import Invalid
 # Not TMPDIR: whoever sweeps must find it. And short, because a socket's path has 107 bytes at most.
 _BASE = Path("/tmp")
 _OWNER = "owner"
+_MADE_S = 60.0
 
 
 def private_folder(run: str) -> Path:
@@ -31,10 +34,20 @@ def make_private_folder(run: str, owner: str) -> Path:
     try:
         (part / _OWNER).write_text(owner, encoding="ascii")
         part.rename(folder)
-    except OSError as error:
+    except BaseException as error:
         shutil.rmtree(part, ignore_errors=True)
-        raise taken(run) from error
+        if isinstance(error, OSError) and folder.exists():
+            raise taken(run) from error
+        raise
     return folder
+
+
+def drop_unfinished_folders() -> None:
+    """Remove what was killed in the moment in which it made its folder."""
+    for part in _BASE.glob(f".infra-{os.getuid()}-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - part.stat().st_mtime > _MADE_S:
+                shutil.rmtree(part, ignore_errors=True)
 
 
 def taken(run: str) -> Invalid:
@@ -49,8 +62,17 @@ def taken(run: str) -> Invalid:
 def remove_private_folder(run: str, owner: str) -> None:
     """Remove a run's folder where it is this owner's; not through a mount that is in it, which is never ours."""
     folder = private_folder(run)
-    if _owner_of(folder) == owner and not is_mounted_in(folder):
-        shutil.rmtree(folder, ignore_errors=True)
+    if _owner_of(folder) != owner or is_mounted_in(folder):
+        return
+    with contextlib.suppress(OSError):  # its owner's name goes last: with what cannot be removed it stays
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != _OWNER:
+                path.unlink()
+        if [path.name for path in folder.iterdir()] == [_OWNER]:
+            (folder / _OWNER).unlink()
+            folder.rmdir()
 
 
 def is_mounted_in(folder: Path) -> bool:

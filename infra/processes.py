@@ -31,6 +31,7 @@ class RunProcess:
     process: psutil.Process
     run: str
     role: str
+    owner: str
     life: Life
 
     def __str__(self) -> str:
@@ -59,9 +60,10 @@ def of_runs() -> Iterator[RunProcess]:
             if run is None and ENV_OWNER in environ:
                 run, role = _served_run(process), "service"
             if run and process.status() != psutil.STATUS_ZOMBIE:
-                owner = Owner.parse(environ.get(ENV_OWNER, ""))
+                text = environ.get(ENV_OWNER, "")
+                owner = Owner.parse(text)
                 life = owner.life() if owner else Life.UNKNOWN
-                yield RunProcess(process=process, run=run, role=role, life=life)
+                yield RunProcess(process=process, run=run, role=role, owner=text, life=life)
         except psutil.Error:
             continue
 
@@ -73,11 +75,16 @@ def _served_run(process: psutil.Process) -> str | None:
     return found[1] if found else None
 
 
-def end_helpers(run: str, wait_s: float) -> None:
-    """A reaper that still works is given its time; what remains of it, and of its service, is ended."""
-    helpers = [p for p in of_runs() if p.run == run and p.role in ("reaper", "service")]
-    if any(p.role == "reaper" for p in helpers):
+def end_helpers(run: str, wait_s: float, owner: str | None = None) -> None:
+    """A reaper that still works is given its time; what remains of it, and of its service, is ended.
+
+    With `owner` only that owner's: a run that was refused its name has a reaper, too.
+    """
+    helpers = [p for p in of_runs() if p.run == run and p.role in ("reaper", "service") and owner in (None, p.owner)]
+    reapers = [p.process for p in helpers if p.role == "reaper"]
+    if reapers:
         wait([p.process for p in helpers], wait_s)
+    kill(reapers)  # first: it would serve the engine anew
     # Killed while it creates something, a service would leak a lock of Podman's, of which a host has 2048.
     services = [p.process for p in helpers if p.role == "service"]
     for service in services:
@@ -85,7 +92,7 @@ def end_helpers(run: str, wait_s: float) -> None:
             service.terminate()
             service.resume()  # one that was stopped could not end
     wait(services, _SERVICE_ENDS_S)
-    kill(p.process for p in helpers)
+    kill(services)
 
 
 def working(run: str) -> tuple[RunProcess, ...]:

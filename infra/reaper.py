@@ -20,9 +20,12 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infra.lease_names import remove_private_folder
+
+if TYPE_CHECKING:
+    from infra.engine.client import Engine
 
 _SERVICE_START_S = 10.0
 _SERVICE_STOP_S = 3.0
@@ -112,7 +115,7 @@ def _sweep(task: dict[str, Any], services: contextlib.ExitStack, owner: int | No
             if alive_s != _ALIVE_S and not task["service"]:
                 time.sleep(_SETTLE_S)
             engine = Engine(task["url"], identity=task["identity"])
-            if owner is None and is_kept(engine, run):
+            if owner is None and (is_kept(engine, run) or _is_anothers(engine, run, task["owner"])):
                 return 0
             left = sweep_run(engine, run)
             sys.stderr.write(f"owner gone; swept {run}; left: {', '.join(left) or 'nothing'}\n")
@@ -130,6 +133,13 @@ def _sweep(task: dict[str, Any], services: contextlib.ExitStack, owner: int | No
         time.sleep(next(pauses, _PAUSE_S[-1]))
         services.close()
         services.enter_context(_service(task))
+
+
+def _is_anothers(engine: Engine, run: str, owner: str) -> bool:
+    """Whether the run's name is another's in this engine, and our owner died before it was refused."""
+    from infra import labels  # noqa: PLC0415
+
+    return any(one.labels.get(labels.OWNER) != owner for one in engine.networks({labels.RUN: run}))
 
 
 @contextlib.contextmanager

@@ -79,9 +79,10 @@ class Run:
         self.recorder.watch.run_started(made, rundir.shown(self.folder))
         if not made.steps:
             if goal != "suite":
-                message = f"{made.service} {made.tier} has no stack: there is nothing to start"
-                raise Invalid(message, reference="no-stack", remedy="--tier integration")
-            self._suite(made, {}, None, lambda: None)
+                what = f"{made.service} {made.tier} has no stack: there is nothing to start"
+                raise Invalid(what, reference="no-stack", remedy="--tier integration")
+            with lease.named(made.run):
+                self._suite(made, {}, None, lambda: None)
             return
         with self._leased(made) as held:
             up = None if request.fresh or goal == "images" else self._stack_that_is_up(held, made)
@@ -202,18 +203,15 @@ class Run:
         """Mark the run as handed to a person: from here on only `infra.down` and `infra.gc --run` end it."""
         with self.interrupts.held():
             marks = stack.lease.labels() | {labels.KEPT: reason}
-            stack.engine.create_volume(sweep.marker(stack.plan.run), marks)
             rundir.hand_over(self.folder)
+            stack.engine.create_volume(sweep.marker(stack.plan.run), marks)
             self.ending.kept = True
             stack.lease.unswept.clear()
         self._write_env(stack.plan, stack.ports)
 
     def _stack_that_is_up(self, held: Lease, made: Plan) -> sweep.FoundRun | None:
-        found = [
-            run
-            for run in sweep.runs(held.engine)
-            if run.kept == UP and (run.service, run.tier) == (made.service, made.tier)
-        ]
+        what = (made.service, made.tier)
+        found = [run for run in sweep.runs(held.engine) if run.kept == UP and (run.service, run.tier) == what]
         return found[-1] if found else None
 
     def _use(self, held: Lease, made: Plan, up: sweep.FoundRun, goal: Goal) -> None:
@@ -238,8 +236,8 @@ class Run:
             raise
         finally:
             with self.interrupts.held():
-                names = [(step.name, step.container) for step in stack.started]
                 if not held.engine.silent:
+                    names = [(step.name, step.container) for step in stack.started]
                     evidence.collect(held.engine, made, names, self.folder, failed=error is not None)
                 try:
                     self.ending.left = sweep.sweep_run(held.engine, made.run)

@@ -20,7 +20,7 @@ from infra.engine.transport import EngineRefused, NoAnswer
 from infra.engine.types import Container, Resource
 from infra.errors import InfraError
 from infra.labels import Life
-from infra.lease_names import bridge, private_folders, remove_private_folder
+from infra.lease_names import bridge, drop_unfinished_folders, private_folders, remove_private_folder
 
 _ROUNDS = 4
 _PAUSE_S = 0.15
@@ -125,14 +125,12 @@ def sweep_run(engine: Engine, run: str, built_since: float | None = None) -> tup
             continue
         gone.update(found)
         began = time.monotonic()
-        silent = _remove(engine, found)
+        silent = _remove(engine, run, found, gone)
         monitors = processes.monitors(lambda name: is_our_name(name, run))
         processes.kill(monitors)
         left = (*(str(one) for one in found), *(str(one) for one in ours), *(f"monitor {m.pid}" for m in monitors))
         if not left:
             engine.version()  # whoever answers every list with an empty one is no engine to believe
-            containers = [one.id for one in gone if one.kind == "container"]
-            remnants.clear(containers, {one.name: one.id for one in gone if one.kind == "network"}, bridge(run))
             return ()
         if silent is not None:
             silent_since = silent_since or began
@@ -154,28 +152,30 @@ def sweep_orphans(engine: Engine) -> tuple[str, ...]:
 def sweep_runs(engine: Engine) -> tuple[str, ...]:
     """End every run whose owner is dead and that nobody was handed; return those of which nothing is left."""
     swept = []
+    drop_unfinished_folders()
     for run in _dead(engine):
         processes.end_helpers(run, _REAPER_S)
         # The marker is made before its owner ends: look for it only after the owner was seen to be dead.
         if not is_kept(engine, run) and not sweep_run(engine, run):
             swept.append(run)
         for name, owner in private_folders():
-            if name == run and _is_dead(owner):
+            if name == run and _life(owner) is Life.DEAD:
                 remove_private_folder(name, owner)
     return tuple(swept)
 
 
 def _dead(engine: Engine) -> tuple[str, ...]:
-    """Return the runs whose owner is dead: by labels, by processes, by private folders."""
-    dead = [found.run for found in runs(engine) if found.life is Life.DEAD]
-    dead += [process.run for process in processes.of_runs() if process.life is Life.DEAD]
-    dead += [run for run, owner in private_folders() if _is_dead(owner)]
-    return tuple(dict.fromkeys(dead))
+    """Return the runs whose owner is dead, and nobody's else: by labels, by processes, by private folders."""
+    lives = [(found.run, found.life) for found in runs(engine)]
+    lives += [(process.run, process.life) for process in processes.of_runs()]
+    lives += [(run, _life(owner)) for run, owner in private_folders()]
+    others = {run for run, life in lives if life is not Life.DEAD}
+    return tuple(dict.fromkeys(run for run, _ in lives if run not in others))
 
 
-def _is_dead(text: str) -> bool:
+def _life(text: str) -> Life:
     owner = labels.Owner.parse(text)
-    return owner is not None and owner.life() is Life.DEAD
+    return owner.life() if owner is not None else Life.UNKNOWN
 
 
 def is_our_name(name: str, run: str) -> bool:
@@ -222,11 +222,11 @@ def _network(name: str) -> Callable[[Engine], None]:
     return lambda engine: engine.remove_network(name)
 
 
-def _remove(engine: Engine, found: Iterable[Leftover]) -> NoAnswer | None:
+def _remove(engine: Engine, run: str, found: Iterable[Leftover], gone: Iterable[Leftover]) -> NoAnswer | None:
     """Remove containers side by side, then the rest one after another; failures show when looked at again.
 
     A removal without an answer skips none of the others, and is returned; an engine that has none at all ends it. The
-    network is what tells of the run: it stays while anything else does.
+    network is what tells of the run: it stays while anything else does, also of what Podman has forgotten (`gone`).
     """
     silent: list[NoAnswer] = []
     failed: list[Leftover] = []
@@ -247,7 +247,13 @@ def _remove(engine: Engine, found: Iterable[Leftover]) -> NoAnswer | None:
     with ThreadPoolExecutor(max_workers=4) as pool:
         list(pool.map(lambda one: quietly(one, engine.clone()), containers))
     for one in others:
-        if one.kind != "network" or not failed:
+        if one.kind != "network":
+            quietly(one, engine)
+    networks = [one for one in others if one.kind == "network"]
+    if not failed:
+        ids = [one.id for one in gone if one.kind == "container"]
+        remnants.clear(ids, {one.name: one.id for one in networks}, bridge(run))
+        for one in networks:
             quietly(one, engine)
     return silent[0] if silent else None
 
@@ -272,5 +278,4 @@ def _not_dead(engine: Engine) -> set[str]:
     """
     found = {found.run for found in runs(engine)}
     found |= {process.run for process in processes.of_runs() if process.life is not Life.DEAD}
-    owners = ((run, labels.Owner.parse(text)) for run, text in private_folders())
-    return found | {run for run, owner in owners if owner is not None and owner.life() is not Life.DEAD}
+    return found | {run for run, owner in private_folders() if _life(owner) is not Life.DEAD}

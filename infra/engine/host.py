@@ -69,7 +69,7 @@ def _pid_max() -> int:
 
 
 def serves(url: str) -> bool:
-    """Whether an engine is served by a Podman of this host: what listens may forward, or be of the host around us."""
+    """Whether an engine is served by a Podman of this host, of our own user or root: what listens may also forward."""
     peer_credentials = getattr(socket, "SO_PEERCRED", None)
     if peer_credentials is None or not url.startswith("unix://"):
         return False
@@ -77,9 +77,10 @@ def serves(url: str) -> bool:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(_ANSWER_S)
             connection.connect(url.removeprefix("unix://"))
-            pid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, peer_credentials, 12))[0]
+            pid, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, peer_credentials, 12))
         # Of a process in another pid namespace it is 0; with podman.socket it is systemd that listens.
-        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip() in ("podman", "systemd")
+        name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
+        return name in ("podman", "systemd") and uid in (0, os.geteuid())
     except OSError:
         return False
 

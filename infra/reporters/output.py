@@ -27,7 +27,7 @@ def patient(interrupted: Callable[[], bool]) -> Iterator[None]:
     try:
         stream.flush()
         sys.stdout = cast(TextIO, _Output(stream.fileno(), stream.encoding, interrupted))
-    except (OSError, ValueError):  # without a descriptor, as in tests, or closed
+    except (AttributeError, OSError, ValueError):  # none, or without a descriptor, as in tests, or closed
         pass
     try:
         yield

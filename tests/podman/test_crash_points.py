@@ -26,6 +26,7 @@ AT_A_TIME = 2
 TRIES = 3
 IN_THE_MIDDLE_S = 0.01
 LATER_S = 0.06
+BUILDING_S = 0.8
 DRIVER = str(Path(__file__).with_name("crashing.py"))
 CHANGES = ("POST", "PUT", "DELETE", "podman")
 PROBES = {"postgres", "migrations", "redis", "datastorage"}
@@ -166,6 +167,16 @@ def test_the_owner_killed_in_every_call_that_changes_something(
     calls = [(n, name) for n, name in enumerate(names, start=1) if name.startswith(CHANGES)]
     assert len(calls) > 4 * 3  # a create, a start and a removal of each container, and more
     kill_all(ground, warm, held, beside, [Crash(n, name, IN_THE_MIDDLE_S, False) for n, name in calls], tmp_path)
+
+
+def test_the_owner_killed_while_a_service_that_is_there_already_builds(
+    ground: Ground, cold_socket: Environment, held: Lease, beside: Neighbours, tmp_path: Path
+) -> None:
+    """The service goes on when its client is gone, and knows no more of the run than what the build was told."""
+    names = points(ground, cold_socket, tmp_path / "points")
+    builds = [(number, name) for number, name in enumerate(names, start=1) if name == "podman build"]
+    assert len(builds) == 3  # one of them in two steps
+    kill_all(ground, cold_socket, held, beside, [Crash(n, name, BUILDING_S, False) for n, name in builds], tmp_path)
 
 
 @pytest.mark.soak
