@@ -86,11 +86,11 @@ def remove_dead(engine: Engine, alive: Callable[[], Set[str]]) -> list[str]:
 def remove_half_done(engine: Engine, run: str, built_since: float | None) -> None:
     """Remove what carries no mark of a run because its build was ended while it wrote it.
 
-    A working container without buildah.json is the run's when it was made after `built_since`, when the run's builds
-    began. An image without a manifest is when it stands on what a working container of the run stands on, or has our
-    labels: with such a one in the store every list of images fails, whoever asks (Podman 4.3; newer ones write it
-    whole). Others build and create containers at the same moment: what is theirs is whole a moment later, so only what
-    stays as it is for that long is removed.
+    A working container without buildah.json, or a runtime's state of one without state.json, is the run's when it was
+    made after `built_since`, when the run's builds began. An image without a manifest is when it stands on what a
+    working container of the run stands on, or has our labels: with such a one in the store every list of images
+    fails, whoever asks (Podman 4.3; newer ones write it whole). Others build and create containers at the same moment:
+    what is theirs is whole a moment later, so only what stays as it is for that long is removed.
     """
     deadline = time.monotonic() + _WRITING_S
     found = _half_done(engine, run, built_since)
@@ -100,7 +100,12 @@ def remove_half_done(engine: Engine, run: str, built_since: float | None) -> Non
         found = [one for one in found if one in again]
     for kind, name in found:
         with contextlib.suppress(InfraError):
-            engine.remove(name) if kind == "container" else engine.remove_image(name, force=True)
+            if kind == "container":
+                engine.remove(name)
+            elif kind == "image":
+                engine.remove_image(name, force=True)
+            else:
+                shutil.rmtree(name, ignore_errors=True)
 
 
 def _half_done(engine: Engine, run: str, since: float | None) -> list[tuple[str, str]]:
@@ -108,13 +113,14 @@ def _half_done(engine: Engine, run: str, since: float | None) -> list[tuple[str,
     external = [row.id for row in engine.containers(external=True) if row.external]
     if not external and since is None:
         return []
+    states = [("state", str(path)) for path in _runtime_states() if _is_made_since(path, since, "state.json")]
     owners = {name: _owner_of(engine, name) for name in external}
     containers = _stored(engine, "containers", "containers.json", "volatile-containers.json")
     # Podman's own containers are external too while they are made, and have this from the beginning.
     podmans = {one["id"] for one in containers if one.get("metadata")}
-    unnamed = {
-        name for name, owner in owners.items() if owner is None and name not in podmans and _is_new(engine, name, since)
-    }
+    unmarked = {name for name, owner in owners.items() if owner is None} - podmans
+    store = _store(engine, "containers")
+    unnamed = {name for name in unmarked if _is_made_since(store / name / "userdata", since, _STATE)}
     working = unnamed | {name for name, owner in owners.items() if owner == run}
     parents = {str(layer["id"]): layer.get("parent") for layer in _stored(engine, "layers", "layers.json")}
     bases = {parents.get(str(one["layer"])) for one in containers if one["id"] in working} - {None}
@@ -124,14 +130,13 @@ def _half_done(engine: Engine, run: str, since: float | None) -> list[tuple[str,
         torn = "manifest" not in (image.get("big-data-names") or ())
         if torn and (bases & below or _is_labelled(engine, image)):
             found.append(("image", str(image["id"])))
-    return [*found, *(("container", name) for name in sorted(unnamed))]
+    return [*found, *(("container", name) for name in sorted(unnamed)), *states]
 
 
-def _is_new(engine: Engine, container: str, since: float | None) -> bool:
-    """Whether a container has nothing of buildah's yet, and was made after `since`."""
-    folder = _store(engine, "containers") / container / "userdata"
+def _is_made_since(folder: Path, since: float | None, file: str) -> bool:
+    """Whether a folder was made after `since`, and its file is still to be written."""
     try:
-        return since is not None and folder.stat().st_mtime >= since and not (folder / _STATE).exists()
+        return since is not None and folder.stat().st_mtime >= since and not (folder / file).exists()
     except OSError:
         return False
 
@@ -221,10 +226,14 @@ def _remove_runtime_states(run: str) -> None:
 
     It is named after the build's bundle, a temporary folder, which in a build of ours lies in the run's folder.
     """
-    runtime = os.environ.get("XDG_RUNTIME_DIR") if os.geteuid() else "/run"
-    mark = f"/{private_folder(run).name}/"
     bundles = {f"buildah-{bundle.name}" for bundle in private_folder(run).glob("build-*/buildah*")}
-    for state in Path(runtime or "/run").glob("*/buildah-buildah*"):
+    mark = re.compile(rf"/infra-(\d+-)?{run}/")
+    for state in _runtime_states():
         with contextlib.suppress(OSError):
-            if state.name in bundles or mark in (state / "state.json").read_text(encoding="utf-8"):
+            if state.name in bundles or mark.search((state / "state.json").read_text(encoding="utf-8")):
                 shutil.rmtree(state, ignore_errors=True)
+
+
+def _runtime_states() -> list[Path]:
+    runtime = os.environ.get("XDG_RUNTIME_DIR") if os.geteuid() else "/run"
+    return list(Path(runtime or "/run").glob("*/buildah-buildah*"))

@@ -27,10 +27,9 @@ _SIOCBRDELBR = 0x89A1
 
 
 def clear(containers: Iterable[str], networks: Mapping[str, str], interface: str) -> None:
-    """Clear what is left of containers (ids) that were removed, and of their networks (names to ids) and bridge.
+    """Clear what is left of containers (ids) and networks (names to ids, with their bridge) that were removed.
 
-    What is in use stays. It comes before the networks go, by which a run is known. A bridge and a firewall are only
-    root's: a rootless Podman has a network namespace for them.
+    What is in use stays. A bridge and a firewall are only root's: a rootless Podman has a network namespace for them.
     """
     for container in containers:
         names = (f"libpod_parent/libpod-{container}", f"libpod_parent/libpod-conmon-{container}")

@@ -8,6 +8,7 @@ run, `infra.down`, `infra.gc`.
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -20,13 +21,14 @@ from infra.engine.transport import EngineRefused, NoAnswer
 from infra.engine.types import Container, Resource
 from infra.errors import InfraError
 from infra.labels import Life
-from infra.lease_names import bridge, drop_unfinished_folders, private_folders, remove_private_folder
+from infra.lease_names import bridge, drop_unfinished_folders, private_folder, private_folders, remove_private_folder
 
 _ROUNDS = 4
 _PAUSE_S = 0.15
 _REAPER_S = 5.0
 # For removals that the engine does not answer, in all.
 _SILENT_S = 30.0
+_NETWORKS = "networks"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,12 +127,14 @@ def sweep_run(engine: Engine, run: str, built_since: float | None = None) -> tup
             continue
         gone.update(found)
         began = time.monotonic()
-        silent = _remove(engine, run, found, gone)
+        silent = _remove(engine, run, found)
         monitors = processes.monitors(lambda name: is_our_name(name, run))
         processes.kill(monitors)
         left = (*(str(one) for one in found), *(str(one) for one in ours), *(f"monitor {m.pid}" for m in monitors))
         if not left:
             engine.version()  # whoever answers every list with an empty one is no engine to believe
+            networks = _noted(run) | {one.name: one.id for one in gone if one.kind == "network"}
+            remnants.clear([one.id for one in gone if one.kind == "container"], networks, bridge(run))
             return ()
         if silent is not None:
             silent_since = silent_since or began
@@ -206,6 +210,19 @@ def _find(engine: Engine, run: str) -> tuple[Leftover, ...]:
     return tuple(found)
 
 
+def _note(run: str, networks: Mapping[str, str]) -> None:
+    """Write down which networks (names to ids) are removed: killed before the rest of them is, nothing else tells."""
+    with contextlib.suppress(OSError):
+        (private_folder(run) / _NETWORKS).write_text(json.dumps(networks), encoding="utf-8")
+
+
+def _noted(run: str) -> dict[str, str]:
+    try:
+        return dict(json.loads((private_folder(run) / _NETWORKS).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
 def _container(name: str) -> Callable[[Engine], None]:
     return lambda engine: engine.remove(name)
 
@@ -222,11 +239,11 @@ def _network(name: str) -> Callable[[Engine], None]:
     return lambda engine: engine.remove_network(name)
 
 
-def _remove(engine: Engine, run: str, found: Iterable[Leftover], gone: Iterable[Leftover]) -> NoAnswer | None:
+def _remove(engine: Engine, run: str, found: Iterable[Leftover]) -> NoAnswer | None:
     """Remove containers side by side, then the rest one after another; failures show when looked at again.
 
     A removal without an answer skips none of the others, and is returned; an engine that has none at all ends it. The
-    network is what tells of the run: it stays while anything else does, also of what Podman has forgotten (`gone`).
+    network is what tells of the run: it stays while anything else does.
     """
     silent: list[NoAnswer] = []
     failed: list[Leftover] = []
@@ -250,9 +267,8 @@ def _remove(engine: Engine, run: str, found: Iterable[Leftover], gone: Iterable[
         if one.kind != "network":
             quietly(one, engine)
     networks = [one for one in others if one.kind == "network"]
-    if not failed:
-        ids = [one.id for one in gone if one.kind == "container"]
-        remnants.clear(ids, {one.name: one.id for one in networks}, bridge(run))
+    if networks and not failed:
+        _note(run, {one.name: one.id for one in networks})
         for one in networks:
             quietly(one, engine)
     return silent[0] if silent else None

@@ -6,6 +6,7 @@ What is left is looked for here in ways of its own, not with the product's sweep
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -376,12 +377,23 @@ def _files_left(run: str, seen: Seen) -> Iterator[str]:
     yield from (f"mount of container {container}" for container in seen.containers if container in mounts)
     if Path("/sys/class/net", bridge(run)).exists():
         yield f"network interface {bridge(run)}"
+    yield from (f"firewall chain {chain}" for chain in _chains_left(run))
     for names in Path("/run/containers/networks/aardvark-dns").glob(f"*{run}"):
         yield f"names of network {names.name}"
     for state in Path("/run").glob("*/buildah-buildah*/state.json"):
         with contextlib.suppress(OSError):
             if run in state.read_text():
                 yield f"runtime state {state.parent}"
+
+
+def _chains_left(run: str) -> Iterator[str]:
+    """Netavark's chains in Debian 12 are named after the network; in Debian 13 after its id, which is gone with it."""
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(("iptables-save", "-t", "nat"), capture_output=True, text=True, timeout=5, check=False)
+        for service in ("notification", THROUGH_NOX):
+            digest = hashlib.sha512(f"{service}-{run}".encode()).hexdigest()[:13].upper()
+            if digest in done.stdout:
+                yield digest
 
 
 def until_clean(engine: Engine, run: str, seconds: float = CLEAN_S) -> tuple[float, list[str]]:

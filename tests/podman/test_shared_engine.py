@@ -109,10 +109,16 @@ def test_what_a_person_has_made_of_ours_stays(ground: Ground, two: tuple[Lease, 
             engine.remove_image(tag)
 
 
-def test_a_name_that_a_run_has_on_this_host_is_refused(ground: Ground, two: tuple[Lease, Lease]) -> None:
+@pytest.mark.parametrize("words", [("images.build",), ("suite.run", "--tier", "unit")], ids=["stack", "no-stack"])
+def test_a_name_that_a_run_has_on_this_host_is_refused(
+    words: tuple[str, ...], ground: Ground, two: tuple[Lease, Lease]
+) -> None:
     """Another checkout has run directories of its own, and does not see it there."""
     run = two[0].run
-    done = ground.invoke("images.build", "--service", "notification", "--run", run)
+    shutil.rmtree(ground.root / ".infra/runs" / run, ignore_errors=True)
+    unit = '\n[tiers.unit]\nstack = []\nsuite = { runner = "ginkgo", packages = ["./test/runner/pending"] }\n'
+    catalog = ground.catalog({"services/notification.toml": lambda text: text + unit})
+    done = ground.invoke(*words, "--service", "notification", "--run", run, INFRA_CATALOG=str(catalog))
     assert (done.returncode, f"there is a run {run} already" in done.stdout) == (78, True), done.stdout + done.stderr
     assert (private_folder(run) / "owner").read_text() == str(two[0].owner)
     assert two[0].engine.version() == two[0].version
@@ -130,6 +136,24 @@ def test_a_name_that_a_run_has_in_the_engine_is_refused(ground: Ground, two: tup
         assert not private_folder(run).exists()
     finally:
         placed.remove(engine)
+
+
+def test_a_run_of_two_owners_is_dead_when_both_are(ground: Ground, two: tuple[Lease, Lease]) -> None:
+    """One of them was killed before it was refused the name, and has left a process."""
+    run, engine = new_run(), two[0].engine
+    placed = things_of(engine, run, two[0].owner)
+    marks = {**os.environ, "INFRA_RUN": run, "INFRA_OWNER": str(dead_owner()), "INFRA_ROLE": "suite"}
+    with subprocess.Popen(("sleep", "300"), env=marks) as left:
+        try:
+            before = placed.there(engine)
+            assert ground.invoke("infra.gc").returncode == 0
+            assert (placed.there(engine), left.poll()) == (before, None)
+            placed.remove(engine)
+            assert ground.invoke("infra.gc").returncode == 0
+            assert left.wait(5) == -signal.SIGKILL
+        finally:
+            placed.remove(engine)
+            left.kill()
 
 
 def test_two_runs_that_make_the_same_image_at_once_make_one(ground: Ground, two: tuple[Lease, Lease]) -> None:
