@@ -113,7 +113,9 @@ def _half_done(engine: Engine, run: str, since: float | None) -> list[tuple[str,
     external = [row.id for row in engine.containers(external=True) if row.external]
     if not external and since is None:
         return []
-    states = [("state", str(path)) for path in _runtime_states() if _is_made_since(path, since, "state.json")]
+    # While its bundle is there, somebody's build may still start it.
+    unwritten = [path for path in _runtime_states() if _is_made_since(path, since, "state.json")]
+    states = [("state", str(path)) for path in unwritten if not _has_bundle(path)]
     owners = {name: _owner_of(engine, name) for name in external}
     containers = _stored(engine, "containers", "containers.json", "volatile-containers.json")
     # Podman's own containers are external too while they are made, and have this from the beginning.
@@ -232,6 +234,11 @@ def _remove_runtime_states(run: str) -> None:
         with contextlib.suppress(OSError):
             if state.name in bundles or mark.search((state / "state.json").read_text(encoding="utf-8")):
                 shutil.rmtree(state, ignore_errors=True)
+
+
+def _has_bundle(state: Path) -> bool:
+    """Whether the bundle that a runtime's state is named after is in one of the usual folders."""
+    return any(Path(folder, state.name.removeprefix("buildah-")).exists() for folder in ("/var/tmp", "/tmp"))
 
 
 def _runtime_states() -> list[Path]:
