@@ -229,7 +229,8 @@ def _remove_runtime_states(run: str) -> None:
     It is named after the build's bundle, a temporary folder, which in a build of ours lies in the run's folder.
     """
     bundles = {f"buildah-{bundle.name}" for bundle in private_folder(run).glob("build-*/buildah*")}
-    mark = re.compile(rf"/infra-(\d+-)?{run}/")
+    # Its control group, or below it; or a mount from the run's folder.
+    mark = re.compile(rf'/infra-(\d+-)?{run}["/]')
     for state in _runtime_states():
         with contextlib.suppress(OSError):
             if state.name in bundles or mark.search((state / "state.json").read_text(encoding="utf-8")):
