@@ -23,14 +23,12 @@ from infra.errors import InfraError
 from infra.labels import Life
 from infra.lease_names import bridge, drop_unfinished_folders, private_folder, private_folders, remove_private_folder
 
-_ROUNDS = 5
+_ROUNDS = 4
 _PAUSE_S = 0.15
 _REAPER_S = 5.0
 # For removals that the engine does not answer, in all.
 _SILENT_S = 30.0
 _NETWORKS = "networks"
-# A service that is not ours goes on with a build, perhaps with its next step, when its client is gone.
-_BUILD_ENDS_S = 0.7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +112,6 @@ def sweep_run(engine: Engine, run: str, built_since: float | None = None) -> tup
     left: tuple[str, ...] = ()
     silent_since: float | None = None
     gone: set[Leftover] = set()
-    ended = False
     for attempt in range(_ROUNDS):
         if attempt > 1:  # the second look is to see that the removal has worked: there is nothing to wait for
             time.sleep(_PAUSE_S)
@@ -135,10 +132,6 @@ def sweep_run(engine: Engine, run: str, built_since: float | None = None) -> tup
         processes.kill(monitors)
         left = (*(str(one) for one in found), *(str(one) for one in ours), *(f"monitor {m.pid}" for m in monitors))
         if not left:
-            if built_since is not None and not ended and attempt < _ROUNDS - 1:
-                ended = True
-                time.sleep(_BUILD_ENDS_S)
-                continue
             engine.version()  # whoever answers every list with an empty one is no engine to believe
             networks = _noted(run) | {one.name: one.id for one in gone if one.kind == "network"}
             remnants.clear([one.id for one in gone if one.kind == "container"], networks, bridge(run))
