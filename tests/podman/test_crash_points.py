@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -51,18 +52,33 @@ def warm(ground: Ground) -> Environment:
 
 @pytest.fixture(scope="module")
 def socket(podman: Podman, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An engine that is not the run's own: a service that is there already, as with podman.socket."""
-    folder = tmp_path_factory.mktemp("s")
-    url, said = f"unix://{folder}/podman.sock", folder / "said"
-    argv = ["podman", "system", "service", "--time=0", url]
-    with said.open("w") as out, subprocess.Popen(argv, env=podman.env, stdout=out, stderr=out) as service:
-        try:
-            killing.wait("the service", Path(url.removeprefix("unix://")).exists, 20)
-            yield url
-            assert service.poll() is None, f"it has ended with {service.returncode}: {said.read_text()[-2000:]}"
-        finally:
-            service.terminate()
-            service.wait(20)
+    """An engine that is not the run's own: a service that is there already, as with podman.socket.
+
+    Like systemd it starts another when one has ended: that of Podman 5.4.2 panics when the client of a build is killed
+    (16 of 25 times, with nothing of ours about; docs/always-clean.md).
+    """
+    path = tmp_path_factory.mktemp("s") / "podman.sock"
+    argv = ["podman", "system", "service", "--time=0", f"unix://{path}"]
+    stop = threading.Event()
+
+    def serve() -> None:
+        while not stop.is_set():
+            path.unlink(missing_ok=True)
+            with subprocess.Popen(
+                argv, env=podman.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            ) as service:
+                while service.poll() is None and not stop.wait(0.02):
+                    pass
+                service.terminate()
+
+    serving = threading.Thread(target=serve)
+    serving.start()
+    try:
+        killing.wait("the service", path.exists, 20)
+        yield f"unix://{path}"
+    finally:
+        stop.set()
+        serving.join(30)
 
 
 @pytest.fixture(scope="module")
@@ -136,9 +152,15 @@ def kill(ground: Ground, environ: Environment, engine: Engine, crash: Crash, fol
 
 
 def kill_all(
-    ground: Ground, environ: Environment, held: Lease, beside: Neighbours, crashes: list[Crash], folder: Path
+    ground: Ground,
+    environ: Environment,
+    held: Lease,
+    beside: Neighbours,
+    crashes: list[Crash],
+    folder: Path,
+    at_a_time: int = AT_A_TIME,
 ) -> None:
-    """Kill a run at each point, two at a time; look each time at what is left, and at what stands beside."""
+    """Kill a run at each point; look each time at what is left, and at what stands beside."""
     before = beside.state()
     problems = []
     slowest = 0.0
@@ -147,7 +169,7 @@ def kill_all(
         seconds, left = kill(ground, environ, held.engine.clone(), crash, folder)
         return crash, seconds, left, changed(before, beside.state())
 
-    with ThreadPoolExecutor(AT_A_TIME) as pool:
+    with ThreadPoolExecutor(at_a_time) as pool:
         for crash, seconds, left, touched in pool.map(one, crashes):
             slowest = max(slowest, seconds)
             print(f"{crash}: clean after {seconds:.1f} s")
@@ -176,7 +198,8 @@ def test_the_owner_killed_while_a_service_that_is_there_already_builds(
     names = points(ground, cold_socket, tmp_path / "points")
     builds = [(number, name) for number, name in enumerate(names, start=1) if name == "podman build"]
     assert len(builds) == 3  # one of them in two steps
-    kill_all(ground, cold_socket, held, beside, [Crash(n, name, BUILDING_S, False) for n, name in builds], tmp_path)
+    crashes = [Crash(n, name, BUILDING_S, False) for n, name in builds]
+    kill_all(ground, cold_socket, held, beside, crashes, tmp_path, at_a_time=1)
 
 
 @pytest.mark.soak
@@ -199,4 +222,4 @@ def test_every_point_before_it_in_the_middle_of_it_and_later(
         for after in (0.0, IN_THE_MIDDLE_S, LATER_S)
         for number, name in enumerate(names, start=1)
     ]
-    kill_all(ground, environ, held, beside, crashes, tmp_path)
+    kill_all(ground, environ, held, beside, crashes, tmp_path, at_a_time=1 if "socket" in images else AT_A_TIME)
