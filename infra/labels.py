@@ -101,10 +101,15 @@ def is_cache_tag(ref: str, carried: Mapping[str, str]) -> bool:
     return re.fullmatch(rf"localhost/([a-z0-9._-]+/)*{name}:[0-9a-f]{{12}}", ref) is not None
 
 
-def life_of(labels: Mapping[str, str]) -> Life:
-    """Say whether the owner named by `labels` lives; an unreadable one is UNKNOWN, so never touched."""
-    owner = Owner.parse(labels.get(OWNER, ""))
+def life(text: str) -> Life:
+    """Say whether the owner that is written there lives; an unreadable one is UNKNOWN, so never touched."""
+    owner = Owner.parse(text)
     return Life.UNKNOWN if owner is None else owner.life()
+
+
+def life_of(labels: Mapping[str, str]) -> Life:
+    """Say whether the owner named by `labels` lives."""
+    return life(labels.get(OWNER, ""))
 
 
 @cache

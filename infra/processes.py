@@ -17,7 +17,7 @@ from itertools import pairwise
 
 import psutil
 
-from infra.labels import ENV_OWNER, ENV_ROLE, ENV_RUN, Life, Owner
+from infra.labels import ENV_OWNER, ENV_ROLE, ENV_RUN, Life, Owner, life
 
 _MONITORS = ("conmon", "runc", "crun")
 _SERVICE_ENDS_S = 3.0
@@ -60,10 +60,8 @@ def of_runs() -> Iterator[RunProcess]:
             if run is None and ENV_OWNER in environ:
                 run, role = _served_run(process), "service"
             if run and process.status() != psutil.STATUS_ZOMBIE:
-                text = environ.get(ENV_OWNER, "")
-                owner = Owner.parse(text)
-                life = owner.life() if owner else Life.UNKNOWN
-                yield RunProcess(process=process, run=run, role=role, owner=text, life=life)
+                owner = environ.get(ENV_OWNER, "")
+                yield RunProcess(process=process, run=run, role=role, owner=owner, life=life(owner))
         except psutil.Error:
             continue
 

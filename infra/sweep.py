@@ -163,7 +163,7 @@ def sweep_runs(engine: Engine) -> tuple[str, ...]:
         if not is_kept(engine, run) and not sweep_run(engine, run):
             swept.append(run)
         for name, owner in private_folders():
-            if name == run and _life(owner) is Life.DEAD:
+            if name == run and labels.life(owner) is Life.DEAD:
                 remove_private_folder(name, owner)
     return tuple(swept)
 
@@ -172,14 +172,9 @@ def _dead(engine: Engine) -> tuple[str, ...]:
     """Return the runs whose owner is dead, and nobody's else: by labels, by processes, by private folders."""
     lives = [(found.run, found.life) for found in runs(engine)]
     lives += [(process.run, process.life) for process in processes.of_runs()]
-    lives += [(run, _life(owner)) for run, owner in private_folders()]
+    lives += [(run, labels.life(owner)) for run, owner in private_folders()]
     others = {run for run, life in lives if life is not Life.DEAD}
     return tuple(dict.fromkeys(run for run, _ in lives if run not in others))
-
-
-def _life(text: str) -> Life:
-    owner = labels.Owner.parse(text)
-    return owner.life() if owner is not None else Life.UNKNOWN
 
 
 def is_our_name(name: str, run: str) -> bool:
@@ -248,7 +243,8 @@ def _remove(engine: Engine, run: str, found: Iterable[Leftover]) -> NoAnswer | N
     silent: list[NoAnswer] = []
     failed: list[Leftover] = []
     containers = [one for one in found if "container" in one.kind]
-    others = [one for one in found if "container" not in one.kind]
+    networks = [one for one in found if one.kind == "network"]
+    others = [one for one in found if one not in (*containers, *networks)]
 
     def quietly(one: Leftover, client: Engine) -> None:
         try:
@@ -264,9 +260,7 @@ def _remove(engine: Engine, run: str, found: Iterable[Leftover]) -> NoAnswer | N
     with ThreadPoolExecutor(max_workers=4) as pool:
         list(pool.map(lambda one: quietly(one, engine.clone()), containers))
     for one in others:
-        if one.kind != "network":
-            quietly(one, engine)
-    networks = [one for one in others if one.kind == "network"]
+        quietly(one, engine)
     if networks and not failed:
         _note(run, {one.name: one.id for one in networks})
         for one in networks:
@@ -294,4 +288,4 @@ def _not_dead(engine: Engine) -> set[str]:
     """
     found = {found.run for found in runs(engine)}
     found |= {process.run for process in processes.of_runs() if process.life is not Life.DEAD}
-    return found | {run for run, owner in private_folders() if _life(owner) is not Life.DEAD}
+    return found | {run for run, owner in private_folders() if labels.life(owner) is not Life.DEAD}
