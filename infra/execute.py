@@ -5,9 +5,9 @@ from __future__ import annotations
 import traceback
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from infra import plan, rundir, signals
+from infra.consumer import Consumer
 from infra.errors import Cause, Ended, Internal, Outcome
 from infra.lease_names import private_folders
 from infra.report import Report
@@ -29,19 +29,21 @@ def execute(settings: Settings, request: Request, console: Reporter, goal: Goal)
     recorder = Recorder(Reporters([console, files]))
     started = datetime.now(UTC)
     error: Ended | None = None
+    request = replace(request, run=run)
     with (
         signals.caught(output=True) as interrupts,
         patient(lambda: interrupts.first is not None),
         interrupts.held(),
     ):
+        consumer = Consumer(settings, request, recorder, interrupts, folder)
         try:
             with interrupts.raised():
-                Run(settings, replace(request, run=run), recorder, interrupts, ending, folder).go(goal)
+                Run(settings, request, recorder, interrupts, ending, consumer).go(goal)
         except Ended as caught:
             error = caught
         except Exception as caught:  # noqa: BLE001 - the last resort: a bug of ours still ends in a report
             error = _bug(caught)
-        report = _report(run, request, recorder, ending, started, error, folder)
+        report = _report(run, request, recorder, ending, started, error, consumer)
         recorder.watch.run_finished(report)
         rundir.prune(settings.runs, {name for name, _ in private_folders()})
     return report
@@ -63,7 +65,7 @@ def _report(
     ending: Ending,
     started: datetime,
     error: Ended | None,
-    folder: Path,
+    consumer: Consumer,
 ) -> Report:
     if error is None and ending.left:
         error = Internal(
@@ -90,12 +92,13 @@ def _report(
         started=started.isoformat(timespec="milliseconds"),
         duration_s=recorder.elapsed_s,
         steps=tuple(sorted(recorder.steps, key=lambda step: step.start_s)),
-        suite=ending.suite,
+        suite=consumer.result,
         cause=cause,
         engine=ending.engine,
         left_behind=ending.left,
-        directory=str(folder),
+        directory=str(consumer.folder),
         kept=ending.kept,
         stack=ending.stack,
         notes=tuple(recorder.notes),
+        workers=tuple(consumer.workers),
     )

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from infra import build, cache, content, processes
 from infra.build import BuildRequest
-from infra.catalog.loading import Catalog
+from infra.catalog.declared import Catalog
 from infra.engine import names
 from infra.engine.client import Engine
 from infra.engine.transport import EngineRefused
@@ -104,6 +104,18 @@ class Images:
     def _named(self, ref: str) -> Had:
         return self._once(ref, lambda: self._registry_image(ref))
 
+    def _best(self, refs: tuple[str, ...]) -> str:
+        """Return the first image that is here, or whose registry answers, or that has a recipe."""
+        engine = self._lease.engine.clone()
+        local = self._settings.images == "local"
+
+        def can_be_had(ref: str) -> bool:
+            if ref in self._catalog.recipes and self._settings.images != "registry":
+                return True
+            return not local and (engine.image_id(ref) is not None or self._registries.unreachable(ref) is None)
+
+        return next((ref for ref in refs[:-1] if can_be_had(ref)), refs[-1])
+
     def _once(self, ref: str, make: Callable[[], Had]) -> Had:
         """Make an image in the first thread that wants it; the others wait for that one."""
         with self._lock:
@@ -171,7 +183,8 @@ class Images:
         stem = recipe.containerfile.split(".")[0]
         files = tuple(sorted(path.name for path in folder.glob(f"{stem}[.-]*") if path.suffix != ".toml"))
         containerfile = folder / recipe.containerfile
-        return self._from_containerfile(name, folder, files, containerfile, recipe.images, version=recipe.version)
+        images = {arg: (image,) for arg, image in recipe.images.items()}
+        return self._from_containerfile(name, folder, files, containerfile, images, version=recipe.version)
 
     def _built(self, name: str, spec: BuildSpec) -> Had:
         folder = self._settings.workspace / spec.context
@@ -198,13 +211,13 @@ class Images:
         folder: Path,
         files: tuple[str, ...],
         containerfile: Path,
-        images: Mapping[str, str],
+        images: Mapping[str, tuple[str, ...]],
         *,
         args: Mapping[str, str] | None = None,
         target: str | None = None,
         version: tuple[str, ...] = (),
     ) -> Had:
-        bases = {arg: self._named(image) for arg, image in images.items()}
+        bases = {arg: self._named(self._best(several)) for arg, several in images.items()}
         arguments = {**(args or {}), **({"--target": target} if target else {})}
         what = content.of(
             folder=folder,

@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from infra.errors import Invalid
+from infra.labels import Life, Owner
 
 # Not TMPDIR: whoever sweeps must find it. And short, because a socket's path has 107 bytes at most.
 _BASE = Path("/tmp")
 _OWNER = "owner"
+_USES = "uses"
 _MADE_S = 60.0
 
 
@@ -40,6 +42,23 @@ def make_private_folder(run: str, owner: str) -> Path:
             raise taken(run) from error
         raise
     return folder
+
+
+def use(run: str, stack: str) -> None:
+    """Write down that a run uses the stack of another one, as long as it goes on."""
+    (private_folder(run) / _USES).write_text(stack, encoding="ascii")
+
+
+def users_of(stack: str) -> dict[str, Owner]:
+    """Return the runs of this user that use the stack of another one now, and their owners."""
+    found = {}
+    for run, text in private_folders():
+        owner = Owner.parse(text)
+        with contextlib.suppress(OSError, ValueError):
+            used = (private_folder(run) / _USES).read_text(encoding="ascii")
+            if used == stack and owner is not None and owner.life() is Life.ALIVE:
+                found[run] = owner
+    return found
 
 
 def drop_unfinished_folders() -> None:

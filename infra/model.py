@@ -6,55 +6,30 @@ judge (ports that collide, placeholders, files that must exist) is checked in `c
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, StringConstraints, Tag
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from infra.values import (
+    DebianPackage,
+    EnvName,
+    FileMode,
+    FileName,
+    HostPorts,
+    ImageName,
+    Images,
+    Inside,
+    Name,
+    Packages,
+    PortNumber,
+    Processes,
+    Rooted,
+    Seconds,
+    Text,
+    seconds,
+)
 
 Tier = Literal["unit", "integration", "e2e"]
-NAME = r"^[a-z][a-z0-9-]{0,39}$"
-Name = Annotated[str, StringConstraints(pattern=NAME)]
-PortNumber = Annotated[int, Field(ge=1, le=65535, strict=True)]
-EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-# A registry host (with a dot, a port or `localhost`), a path, and a tag or digest or neither.
-IMAGE = re.compile(
-    r"^(?P<registry>localhost|[a-z0-9-]+(\.[a-z0-9-]+)+(:\d+)?|[a-z0-9-]+:\d+)"
-    r"/(?P<path>[a-z0-9]+([._/-]+[a-z0-9]+)*)"
-    r"(?P<version>:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(?P<digest>@sha256:[0-9a-f]{64})?$"
-)
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def _seconds(value: object) -> object:
-    """Accept "500ms", "30s", "15m", "1h" or a number of seconds."""
-    if isinstance(value, str):
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", value)
-        if match is None:
-            raise ValueError('a duration such as "500ms", "30s" or "15m"')
-        return float(match[1]) * _UNITS[match[2]]
-    if isinstance(value, bool):
-        raise ValueError('a duration such as "500ms", "30s" or "15m"')  # noqa: TRY004 - pydantic wants this one
-    return value
-
-
-def _image(value: object) -> object:
-    if isinstance(value, str) and IMAGE.match(value) is None:
-        raise ValueError(
-            "an image named in full, with its registry, such as "
-            '"docker.io/library/postgres:16-alpine" or "localhost/my-service"'
-        )
-    return value
-
-
-def _form(value: object) -> str:
-    return "(table)" if isinstance(value, dict) else "(number)"
-
-
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, allow_inf_nan=False)]
-ImageName = Annotated[str, BeforeValidator(_image)]
-HostPorts = Annotated[
-    Annotated[PortNumber, Tag("(number)")] | Annotated[dict[Name, PortNumber], Tag("(table)")], Discriminator(_form)
-]
 
 
 class Word(BaseModel):
@@ -106,27 +81,30 @@ ProbeSpec = Annotated[PostgresProbe | RedisProbe | HttpProbe | CompletedProbe, F
 class FileSpec(Word):
     """A file copied into the container before it starts. `content` may hold placeholders."""
 
-    path: Annotated[str, StringConstraints(pattern=r"^/.+$")]
+    path: Rooted
     content: str
-    mode: Annotated[str, StringConstraints(pattern=r"^0[0-7]{3}$")] = "0444"
+    mode: FileMode = "0444"
     owner: Annotated[int, Field(ge=0, le=65535, strict=True)] = 0
 
 
 class MigrationsSpec(Word):
     """Numbered .sql files of the workspace, copied to `target` with an `order` file: see `migrations`."""
 
-    folder: str
-    target: Annotated[str, StringConstraints(pattern=r"^/.+$")] = "/migrations"
+    folder: Inside
+    target: Rooted = "/migrations"
 
 
 class BuildSpec(Word):
-    """How the image is built: paths relative to the workspace. `images` are build arguments that name images."""
+    """How the image is built: paths relative to the workspace. `images` are build arguments that name images.
 
-    context: str = "."
-    containerfile: str
-    args: dict[EnvName, str] = {}
-    images: dict[EnvName, ImageName] = {}
-    target: str | None = None
+    Of several images the first is taken that is here, or whose registry answers, or that has a recipe.
+    """
+
+    context: Inside = "."
+    containerfile: Inside
+    args: dict[EnvName, Text] = {}
+    images: dict[EnvName, Images] = {}
+    target: Name | None = None
 
 
 class Component(Word):
@@ -135,14 +113,14 @@ class Component(Word):
     image: ImageName
     build: BuildSpec | None = None
     kind: Literal["service", "job"] = "service"
-    command: tuple[str, ...] = ()
-    env: dict[EnvName, str] = {}
-    secrets: dict[Name, str] = {}
+    command: tuple[Text, ...] = ()
+    env: dict[EnvName, Text] = {}
+    secrets: dict[Name, Text] = {}
     ports: dict[Name, PortNumber] = {}
     files: tuple[FileSpec, ...] = ()
     migrations: MigrationsSpec | None = None
     ready: ProbeSpec
-    stop_grace: Annotated[float, BeforeValidator(_seconds), Field(ge=0, allow_inf_nan=False)] = 0.0
+    stop_grace: Annotated[float, BeforeValidator(seconds), Field(ge=0, allow_inf_nan=False)] = 0.0
     memory_mb: Annotated[int, Field(gt=0, strict=True)] | None = None
     on_reuse: Literal["flush-redis"] | None = None
     """What gives the component a clean slate when a suite uses a stack that was up before it."""
@@ -152,7 +130,7 @@ class Step(Word):
     """A command run on the host before the suite; `name` is the step's name in the report."""
 
     name: Name
-    command: Annotated[tuple[str, ...], Field(min_length=1)]
+    command: Annotated[tuple[Text, ...], Field(min_length=1)]
     timeout: Seconds = 300.0
 
 
@@ -160,33 +138,115 @@ class GinkgoSuite(Word):
     """A Go suite run by Ginkgo v2, of the version that the workspace's go.mod asks for."""
 
     runner: Literal["ginkgo"]
-    packages: Annotated[tuple[str, ...], Field(min_length=1)]
+    packages: Packages
     timeout: Seconds = 900.0
-    procs: Annotated[int, Field(ge=1, le=64, strict=True)] = 4
-    args: tuple[str, ...] = ()
+    procs: Processes = 4
+    args: tuple[Text, ...] = ()
     allowed_skips: tuple[str, ...] = ()
     """Full spec texts that may skip themselves; any other `Skip()` fails the run."""
 
+    @property
+    def what(self) -> tuple[str, ...]:
+        """What is run."""
+        return self.packages
+
+
+class GotestsumSuite(Word):
+    """A plain `go test`, run by gotestsum of the version that the workspace's go.mod asks for."""
+
+    runner: Literal["gotestsum"]
+    packages: Packages
+    timeout: Seconds = 900.0
+    args: tuple[Text, ...] = ()
+    """Words for `go test`, after gotestsum's own `--`."""
+    allowed_skips: tuple[str, ...] = ()
+    """`<package> <Test/subtest>` of those that may skip themselves."""
+
+    @property
+    def what(self) -> tuple[str, ...]:
+        """What is run."""
+        return self.packages
+
+    @property
+    def procs(self) -> int:
+        """A test does not know in which of `go test`'s processes it is: all are one worker."""
+        return 1
+
+
+class PytestSuite(Word):
+    """A Python suite run by pytest, in `procs` processes of pytest-xdist where that is more than one.
+
+    `requirements` are installed into a virtual environment of the suite's own, made once for what the files hold;
+    without them pytest is that of the `python3` on PATH.
+    """
+
+    runner: Literal["pytest"]
+    paths: Annotated[tuple[Inside, ...], Field(min_length=1)]
+    requirements: tuple[Inside, ...] = ()
+    timeout: Seconds = 900.0
+    procs: Processes = 1
+    args: tuple[Text, ...] = ()
+    allowed_skips: tuple[str, ...] = ()
+    """Full names (`package.module.Class.test[parameters]`) of those that may skip themselves."""
+
+    @property
+    def what(self) -> tuple[str, ...]:
+        """What is run."""
+        return self.paths
+
+
+SuiteSpec = Annotated[GinkgoSuite | GotestsumSuite | PytestSuite, Field(discriminator="runner")]
+
+
+class WorkersSpec(Word):
+    """What each parallel process of a suite has for itself, so that they do not meet.
+
+    `postgres` names a component: each worker gets a database, cloned from its migrated one. `redis` names a component:
+    each worker gets a database number. `env` is rendered once a worker, and its number is put behind each name.
+    """
+
+    count: Processes | None = None
+    """How many; the suite's processes where it is not said."""
+    postgres: Name | None = None
+    redis: Name | None = None
+    env: Annotated[dict[EnvName, Text], Field(min_length=1)]
+
 
 class TierSpec(Word):
-    """One tier of a service. `stack` replaces the service's own; an empty one needs no engine."""
+    """One tier of a service. `stack` replaces the service's own; the tier unit has none unless it names one.
 
-    suite: GinkgoSuite
+    `target` is where the stack runs: containers here, or a Kubernetes cluster.
+    """
+
+    suite: SuiteSpec
+    target: Literal["podman", "kind"] = "podman"
     stack: tuple[Name, ...] | None = None
-    env: dict[EnvName, str] = {}
-    path: tuple[str, ...] = ()
+    env: dict[EnvName, Text] = {}
+    workers: WorkersSpec | None = None
+    path: tuple[Text, ...] = ()
     unset: tuple[EnvName, ...] = ()
-    cwd: str = "."
+    cwd: Inside = "."
     before: tuple[Step, ...] = ()
 
 
 class Service(Word):
-    """One service: `services/<name>.toml`. `ports` are the host's, used with `--ports fixed`."""
+    """One service: `services/<name>.toml`. `ports` are the host's, used with `--ports fixed`.
+
+    `suite_ports` are ports that a suite's own processes listen on: `{suite.<name>}` in its environment.
+    """
 
     language: Literal["go", "python"]
     stack: tuple[Name, ...] = ()
     ports: dict[Name, HostPorts] = {}
+    suite_ports: dict[Name, PortNumber] = {}
     tiers: Annotated[dict[Tier, TierSpec], Field(min_length=1)]
+
+    def stack_of(self, tier: str) -> tuple[str, ...]:
+        """Return the stack of a tier: its own, else the service's; the tier unit has none unless it names one."""
+        spec = next((spec for name, spec in self.tiers.items() if name == tier), None)
+        if spec is not None and spec.stack is not None:
+            return spec.stack
+        return () if tier == "unit" else self.stack
 
 
 class Recipe(Word):
@@ -197,8 +257,8 @@ class Recipe(Word):
     """
 
     image: ImageName
-    bootstrap: str | None = None
-    packages: tuple[str, ...] = ()
-    containerfile: str | None = None
+    bootstrap: Name | None = None
+    packages: tuple[DebianPackage, ...] = ()
+    containerfile: FileName | None = None
     images: dict[EnvName, ImageName] = {}
-    version: tuple[str, ...] = ()
+    version: tuple[Text, ...] = ()

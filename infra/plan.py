@@ -6,23 +6,24 @@ A plan holds everything the stack needs except what only the engine knows: which
 
 from __future__ import annotations
 
-import json
+import hashlib
 import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
-from xml.sax.saxutils import escape
 
-from infra import migrations
-from infra.catalog.loading import Catalog, host_ports
-from infra.errors import Invalid
+from infra import workers
+from infra.catalog.declared import Catalog, host_ports
+from infra.errors import Invalid, Unavailable
+from infra.masking import masked
 from infra.model import BuildSpec, Component, PostgresProbe, ProbeSpec, Tier, TierSpec
 from infra.placeholders import render
 from infra.settings import PortsMode, Settings
+from infra.workers import Worker
+from infra.workspace import PlannedFile, check_build, check_folder, migration_files
 
 HOST = "127.0.0.1"
-MASK = "********"
 RUN_NAME = r"[0-9a-f]{8}"
 _SOURCES: Mapping[str, Literal["registry", "local", "registry|local"]] = {
     "auto": "registry|local",
@@ -51,16 +52,6 @@ class PlannedPort:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlannedFile:
-    """A file copied in before start."""
-
-    path: str
-    content: str
-    mode: int
-    owner: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class PlannedStep:
     """One container of the stack and the gate behind which the next one starts."""
 
@@ -79,6 +70,16 @@ class PlannedStep:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cloned:
+    """The PostgreSQL whose migrated database is cloned for workers: it is complete once the step `after` is."""
+
+    component: str
+    ready: PostgresProbe
+    after: str
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """One run: its names, its steps in order, its suite."""
 
@@ -90,13 +91,36 @@ class Plan:
     network: str
     steps: tuple[PlannedStep, ...]
     suite: TierSpec
+    suite_ports: tuple[PlannedPort, ...]
+    cloned: Cloned | None
     values: Mapping[str, str]
     secrets: frozenset[str]
 
-    def suite_env(self, ports: Mapping[str, Mapping[str, int]], run_dir: str) -> dict[str, str]:
+    @property
+    def worker_count(self) -> int:
+        """How many parallel processes have something of their own: none where the tier declares nothing."""
+        declared = self.suite.workers
+        return 0 if declared is None else declared.count or self.suite.suite.procs
+
+    @property
+    def worker_has(self) -> str:
+        """What each worker has for itself, in words."""
+        has = ["a database"] if self.cloned else []
+        return " and ".join([*has, "a Redis number"] if self.redis else has)
+
+    @property
+    def redis(self) -> str | None:
+        """The Redis of which each worker has a database number."""
+        return self.suite.workers.redis if self.suite.workers else None
+
+    def suite_env(
+        self, ports: Mapping[str, Mapping[str, int]], run_dir: str, each: tuple[Worker, ...] = ()
+    ) -> dict[str, str]:
         """Return what the catalogue maps for the suite; `ports` is component to port name to host port."""
         values = self.suite_values(ports, run_dir)
-        return {key: render(text, values) for key, text in self.suite.env.items()}
+        given = {key: render(text, values) for key, text in self.suite.env.items()}
+        declared = self.suite.workers
+        return given if declared is None else given | workers.environment(declared, each, values)
 
     def suite_values(self, ports: Mapping[str, Mapping[str, int]], run_dir: str) -> dict[str, str]:
         """Return the values of all placeholders that a suite's declaration may use."""
@@ -107,10 +131,7 @@ class Plan:
 
     def mask(self, text: str) -> str:
         """Return `text` without any secret of this run, as it is or as JSON or XML would write it."""
-        forms = {form for secret in self.secrets for form in _written(secret)}
-        for form in sorted(forms, key=len, reverse=True):
-            text = text.replace(form, MASK)
-        return text
+        return masked(text, self.secrets)
 
     def as_json(self) -> dict[str, Any]:
         """Return the contract of `infra.plan --json`."""
@@ -119,6 +140,8 @@ class Plan:
             "tier": self.tier,
             "run": self.run,
             "ports_mode": self.ports_mode,
+            "suite_ports": {port.name: {"host": port.host} for port in self.suite_ports},
+            "workers": self.worker_count,
             "steps": [
                 {
                     "name": step.name,
@@ -130,16 +153,6 @@ class Plan:
                 for step in self.steps
             ],
         }
-
-
-def _written(secret: str) -> tuple[str, ...]:
-    return (
-        secret,
-        json.dumps(secret)[1:-1],
-        json.dumps(secret, ensure_ascii=False)[1:-1],
-        escape(secret),
-        escape(secret, {'"': "&quot;"}),
-    )
 
 
 def new_run() -> str:
@@ -162,8 +175,9 @@ def make(
     run = run_name(run)
     mode = _ports_mode(ports)
     name = str(service)
-    _check_folder(catalog, settings, str(service), tier, spec)
-    stack = declared.stack if spec.stack is None else spec.stack
+    _check_target(name, tier, spec)
+    check_folder(settings.workspace, spec.cwd, f"{catalog.folder / 'services' / name}.toml: tiers.{tier}.cwd")
+    stack = declared.stack_of(tier)
     values = {"run": run, "service": name, "tier": tier}
     for part in stack:
         values |= {f"{part}.secrets.{k}": v for k, v in catalog.components[part].secrets.items()}
@@ -181,6 +195,11 @@ def make(
         network=f"{name}-{run}",
         steps=tuple(steps),
         suite=spec,
+        suite_ports=tuple(
+            PlannedPort(name=port, container=number, host=number if mode == "fixed" else None)
+            for port, number in (declared.suite_ports if tier != "unit" else {}).items()
+        ),
+        cloned=_cloned(spec, steps),
         values=values,
         secrets=frozenset(s for part in stack for s in catalog.components[part].secrets.values() if s),
     )
@@ -201,14 +220,24 @@ def run_name(run: str | None) -> str:
     return run
 
 
-def _check_folder(catalog: Catalog, settings: Settings, service: str, tier: str, spec: TierSpec) -> None:
-    folder = settings.workspace / spec.cwd
-    if not folder.is_dir():
-        path = catalog.folder / "services" / f"{service}.toml"
-        raise Invalid(
-            f"{path}: tiers.{tier}.cwd: no folder at {folder}",
-            reference="suite-folder-missing",
-            remedy="check the path, or point INFRA_WORKSPACE at the right workspace",
+def _cloned(spec: TierSpec, steps: list[PlannedStep]) -> Cloned | None:
+    """Find what workers' databases are clones of; its content is a hash of the jobs that have filled it."""
+    name = spec.workers.postgres if spec.workers else None
+    at = next((index for index, step in enumerate(steps) if step.name == name), None)
+    if name is None or at is None or not isinstance(ready := steps[at].ready, PostgresProbe):
+        return None
+    jobs = [step for step in steps[at + 1 :] if step.kind == "job"]
+    digest = hashlib.sha256(repr([(job.image.name, job.command, job.files) for job in jobs]).encode())
+    return Cloned(component=name, ready=ready, after=jobs[-1].name if jobs else name, content=digest.hexdigest()[:8])
+
+
+def _check_target(service: str, tier: str, spec: TierSpec) -> None:
+    if spec.target != "podman":
+        raise Unavailable(
+            f"{service} {tier} runs on {spec.target}, and there is no such target yet: nothing was started",
+            reference="no-such-target",
+            remedy=f'--tier integration, or target = "podman" in [tiers.{tier}]',
+            blame="user",
         )
 
 
@@ -234,9 +263,9 @@ def _step(
         for f in component.files
     ]
     if component.migrations is not None:
-        files += _migration_files(settings, component, f"{path}: migrations.folder")
+        files += migration_files(settings.workspace, component.migrations, f"{path}: migrations.folder")
     if component.build is not None:
-        _check_build(settings, component.build, str(path))
+        check_build(settings.workspace, component.build, str(path))
     ready = component.ready
     if isinstance(ready, PostgresProbe):
         ready = ready.model_copy(update={"password": render(ready.password, values)})
@@ -264,29 +293,3 @@ def _image(settings: Settings, component: Component, values: Mapping[str, str]) 
     name = component.image.rpartition(":")[0] or component.image
     tag = f"{name}:{values['service']}-{values['run']}"
     return PlannedImage(name=name, ref=tag, source="build", build=component.build)
-
-
-def _check_build(settings: Settings, build: BuildSpec, path: str) -> None:
-    context = settings.workspace / build.context
-    if not context.is_dir():
-        what = f"{path}: build.context: no folder at {context}"
-    elif not (settings.workspace / build.containerfile).is_file():
-        what = f"{path}: build.containerfile: no file at {settings.workspace / build.containerfile}"
-    else:
-        return
-    remedy = "check the path, or point INFRA_WORKSPACE at the right workspace"
-    raise Invalid(what, reference="build-files-missing", remedy=remedy)
-
-
-def _migration_files(settings: Settings, component: Component, key: str) -> list[PlannedFile]:
-    spec = component.migrations
-    if spec is None:
-        return []
-    found = migrations.read(settings.workspace / spec.folder, key)
-    order = "".join(f"{migration.name}\n" for migration in found)
-    files = [PlannedFile(path=f"{spec.target}/order", content=order, mode=0o444, owner=0)]
-    files += [
-        PlannedFile(path=f"{spec.target}/{migration.name}", content=migration.sql, mode=0o444, owner=0)
-        for migration in found
-    ]
-    return files

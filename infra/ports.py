@@ -12,15 +12,22 @@ from infra import labels
 from infra.engine.client import Engine
 from infra.errors import NotReady
 from infra.labels import Life, life_of
-from infra.plan import HOST, Plan, PlannedPort, PlannedStep
+from infra.plan import HOST, Plan, PlannedPort
 from infra.sweep import marker
 
 
-def check_free(plan: Plan, engine: Engine) -> None:
+def check_free(plan: Plan, engine: Engine | None) -> None:
     """Raise `NotReady` for the first fixed port of the plan that is taken, naming who holds it."""
     for step, port in _fixed(plan):
         if port.host is not None and not is_free(port.host):
             raise taken(step, port.host, engine)
+
+
+def any_free() -> int:
+    """Return a port of 127.0.0.1 that is free now. Nobody holds it until the suite does."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
 
 
 def is_free(port: int) -> bool:
@@ -34,27 +41,27 @@ def is_free(port: int) -> bool:
     return True
 
 
-def taken(step: PlannedStep, port: int, engine: Engine) -> NotReady:
+def taken(step: str, port: int, engine: Engine | None) -> NotReady:
     """Return the error for a taken port."""
     who, remedy = holder(port, engine)
     return NotReady(
         f"port {port} is taken by {who}",
         reference="port-taken",
         remedy=f"{remedy}, or use --ports auto",
-        step=step.name,
+        step=step,
         blame="user",
     )
 
 
-def holder(port: int, engine: Engine) -> tuple[str, str]:
+def holder(port: int, engine: Engine | None) -> tuple[str, str]:
     """Return who holds a port and the command that ends it."""
-    for container in engine.containers():
+    for container in engine.containers() if engine else ():
         if port in container.host_ports and container.state == "running":
             run = container.labels.get(labels.RUN)
             if run is None:
                 return f"container {container.name}", f"podman stop {container.name}"
             service = container.labels.get(labels.SERVICE)
-            if any(volume.name == marker(run) for volume in engine.volumes({labels.RUN: run})):
+            if engine and any(volume.name == marker(run) for volume in engine.volumes({labels.RUN: run})):
                 state = "kept up for a person"
             else:
                 state = {Life.ALIVE: "its owner is alive", Life.DEAD: "its owner is dead"}.get(
@@ -81,7 +88,9 @@ def _process(pid: int | None) -> str:
         return f"process {pid}"
 
 
-def _fixed(plan: Plan) -> Iterator[tuple[PlannedStep, PlannedPort]]:
+def _fixed(plan: Plan) -> Iterator[tuple[str, PlannedPort]]:
     for step in plan.steps:
         for port in step.ports:
-            yield step, port
+            yield step.name, port
+    for port in plan.suite_ports:
+        yield "suite", port

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from infra.errors import Blame, Cause, Outcome
 
 SCHEMA = 1
+SETUP = "[set-up]"
 Status = Literal["passed", "failed", "interrupted"]
 
 
@@ -34,7 +35,8 @@ class StepResult:
 class Case:
     """One test as the suite's own report has it. `unexpected` marks a skip that nobody allowed.
 
-    `setup` marks what is no test but broke some: it is a failure, and it does not count.
+    `setup` marks what is no test but broke some: it is a failure, and it does not count. `worker` is the number of the
+    parallel process that ran it, where the report says so.
     """
 
     name: str
@@ -44,14 +46,19 @@ class Case:
     location: str = ""
     unexpected: bool = False
     setup: bool = False
+    worker: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class SuiteResult:
-    """What the suite's own report says. `skipped` counts pending and unfocused tests too."""
+    """What the suite's own report says. `skipped` counts pending and unfocused tests too.
+
+    `broken` is why a whole suite could not run, such as that it does not compile.
+    """
 
     cases: tuple[Case, ...]
     duration_s: float
+    broken: tuple[str, ...] = ()
 
     def _count(self, state: str) -> int:
         return sum(case.state == state and not case.setup for case in self.cases)
@@ -99,6 +106,15 @@ class SuiteResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WorkerResult:
+    """A parallel process of the suite: where its database is, or was (the password masked), and whether it is kept."""
+
+    number: int
+    database: str
+    kept: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class EngineFacts:
     """The engine that served the run, and what was worked around on its host."""
 
@@ -130,6 +146,7 @@ class Report:
     kept: bool = False
     stack: str | None = None
     notes: tuple[str, ...] = ()
+    workers: tuple[WorkerResult, ...] = ()
 
     def critical_path(self) -> tuple[StepResult, ...]:
         """Return the chain of steps that the run's duration is made of, in order."""
@@ -171,6 +188,7 @@ class Report:
             "kept": self.kept,
             "stack": self.stack,
             "notes": list(self.notes),
+            "workers": [asdict(worker) for worker in self.workers],
         }
 
 

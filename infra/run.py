@@ -7,31 +7,28 @@ left. `infra.up` is the same without the suite, and hands the stack over.
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Literal
 
-from infra import cache, evidence, labels, lease, plan, ports, processes, rundir, signals, suites, sweep
-from infra.catalog.loading import Catalog, load
+from infra import cache, evidence, isolation, labels, lease, lease_names, plan, ports, rundir, sweep
+from infra.catalog.declared import Catalog
+from infra.catalog.loading import load
+from infra.consumer import Consumer, ReadyStack
 from infra.engine.transport import NoAnswer
 from infra.errors import InfraError, Invalid
 from infra.images import Images
 from infra.lease import Lease
-from infra.placeholders import render
 from infra.plan import Plan
-from infra.report import EngineFacts, SuiteResult
-from infra.reporters.files import traceparent
+from infra.report import EngineFacts
 from infra.request import Request
 from infra.settings import Settings
 from infra.signals import Interrupts
 from infra.stack import Stack
-from infra.suites import SuiteRun
 from infra.watch import Recorder
 
-Goal = Literal["suite", "up", "images"]
+Goal = Literal["suite", "serve", "up", "images"]
 UP = "infra.up"
 KEEP = "INFRA_KEEP"
 _MEANWHILE_S = 10.0
@@ -42,7 +39,6 @@ class Ending:
     """What is known of a run's end while it is still going on."""
 
     engine: EngineFacts | None = None
-    suite: SuiteResult | None = None
     left: tuple[str, ...] = ()
     kept: bool = False
     stack: str | None = None
@@ -59,14 +55,15 @@ class Run:
         recorder: Recorder,
         interrupts: Interrupts,
         ending: Ending,
-        folder: Path,
+        consumer: Consumer,
     ) -> None:
         self.settings = settings
         self.request = request
         self.recorder = recorder
         self.interrupts = interrupts
         self.ending = ending
-        self.folder = folder
+        self.consumer = consumer
+        self.folder = consumer.folder
 
     def go(self, goal: Goal) -> None:
         """Do the run. Raises what ends it."""
@@ -78,11 +75,12 @@ class Run:
         self.ending.mask = made.mask
         self.recorder.watch.run_started(made, rundir.shown(self.folder))
         if not made.steps:
-            if goal != "suite":
+            if goal in ("up", "images"):
                 what = f"{made.service} {made.tier} has no stack: there is nothing to start"
                 raise Invalid(what, reference="no-stack", remedy="--tier integration")
+            ports.check_free(made, None)
             with lease.named(made.run):
-                self._suite(made, {}, None, lambda: None)
+                self._consume(ReadyStack(plan=made, run=made.run), goal)
             return
         with self._leased(made) as held:
             up = None if request.fresh or goal == "images" else self._stack_that_is_up(held, made)
@@ -146,13 +144,30 @@ class Run:
                 return
             for step in made.steps:
                 stack.start(step, images[step.name], follow=self.request.follow)
+                if made.cloned is not None and made.cloned.after == step.name:
+                    self._template(stack)
             with self.recorder.step("check") as handle:
                 stack.look()
                 handle.note = "all of them are still there"
             if goal == "up":
+                isolation.make_for_person(made, stack.ports, made.run, held.owner)
                 self._hand_over(stack, UP)
             else:
-                self._suite(made, stack.ports, held, stack.look)
+                self._consume(self._ready(stack, made.run), goal)
+
+    def _consume(self, ready: ReadyStack, goal: Goal) -> None:
+        if goal == "serve":
+            self.consumer.serve(ready)
+        else:
+            self.consumer.suite(ready)
+
+    def _ready(self, stack: Stack, run: str) -> ReadyStack:
+        return ReadyStack(plan=stack.plan, run=run, ports=stack.ports, lease=stack.lease, look=stack.look)
+
+    def _template(self, stack: Stack) -> None:
+        """Make the template of workers' databases now: nobody is connected to the migrated one yet."""
+        with self.recorder.step("template") as handle:
+            handle.note = isolation.make_template(stack.plan, stack.ports, stack.lease.owner) or ""
 
     @contextlib.contextmanager
     def _stack(self, held: Lease, made: Plan) -> Iterator[Stack]:
@@ -207,7 +222,8 @@ class Run:
             stack.engine.create_volume(sweep.marker(stack.plan.run), marks)
             self.ending.kept = True
             stack.lease.unswept.clear()
-        self._write_env(stack.plan, stack.ports)
+        ready = self._ready(stack, stack.plan.run)
+        self.consumer.write_env(ready, isolation.person(stack.plan, stack.ports, stack.plan.run))
 
     def _stack_that_is_up(self, held: Lease, made: Plan) -> sweep.FoundRun | None:
         what = (made.service, made.tier)
@@ -215,22 +231,26 @@ class Run:
         return found[-1] if found else None
 
     def _use(self, held: Lease, made: Plan, up: sweep.FoundRun, goal: Goal) -> None:
-        """Run the suite against a stack that a person has up, and leave it up; or just see that it is up."""
+        """Use a stack that a person has up, and leave it up; or just see that it is up."""
         self.ending.kept, self.ending.stack = True, up.run
         said = "is up already" if goal == "up" else "is used, and stays up (--fresh starts a stack of its own)"
         self.recorder.note(f"run {up.run} of {made.service} {made.tier} {said}")
         stack = Stack(plan=made, lease=held, recorder=self.recorder)
         error: BaseException | None = None
         try:
+            if goal != "up":
+                ports.check_free(replace(made, steps=()), held.engine)
+                lease_names.use(made.run, up.run)
+            alone = lease_names.users_of(up.run).keys() <= {made.run}
             for planned in made.steps:
                 step = replace(planned, container=f"{made.service}-{planned.name}-{up.run}")
                 with self.recorder.step(step.name) as handle:
                     handle.polls = stack.adopt(step)
                     handle.note = "was up"
-                    if goal == "suite":
-                        stack.reset(step)
-            if goal == "suite":
-                self._suite(made, stack.ports, held, stack.look)
+                    if goal != "up" and step.on_reuse is not None:
+                        handle.note = stack.reset(step) if alone else "was up; not flushed: another suite uses it"
+            if goal != "up":
+                self._consume(self._ready(stack, up.run), goal)
         except BaseException as raised:
             error = raised
             raise
@@ -244,55 +264,3 @@ class Run:
                 except InfraError:
                     if error is None:
                         raise
-
-    def _given(self, made: Plan, numbers: Mapping[str, Mapping[str, int]]) -> dict[str, str]:
-        """Return what a suite gets beside the host's environment."""
-        return {
-            **made.suite_env(numbers, str(self.folder)),
-            "INFRA_RUN": made.run,
-            "INFRA_SERVICE": made.service,
-            "INFRA_RUN_DIR": str(self.folder),
-            "TRACEPARENT": traceparent(made.run, "suite"),
-        }
-
-    def _write_env(self, made: Plan, numbers: Mapping[str, Mapping[str, int]]) -> None:
-        text = made.mask(rundir.dotenv(self._given(made, numbers)))
-        (self.folder / "env").write_text(text, encoding="utf-8")
-
-    def _suite(
-        self, made: Plan, numbers: Mapping[str, Mapping[str, int]], held: Lease | None, look: Callable[[], None]
-    ) -> None:
-        self._write_env(made, numbers)
-        values = made.suite_values(numbers, str(self.folder))
-        cwd = (self.settings.workspace / made.suite.cwd).resolve()
-        suite = SuiteRun(
-            spec=made.suite.suite,
-            args=self.request.args,
-            cwd=cwd,
-            env=self._environment(made, numbers, held, cwd),
-            logs=self.folder / "logs",
-            on_line=self.recorder.watch.suite_line,
-            look=look,
-            interrupts=self.interrupts,
-            mask=made.mask,
-        )
-        for step in made.suite.before:
-            with self.recorder.step(step.name):
-                suites.run_step(suite, step, tuple(render(word, values) for word in step.command))
-        with self.recorder.step("suite") as handle:
-            result, error = suites.run(suite)
-            self.ending.suite = result
-            if result is not None:
-                handle.note = result.sentence()
-            if error is not None:
-                raise error
-
-    def _environment(
-        self, made: Plan, numbers: Mapping[str, Mapping[str, int]], held: Lease | None, cwd: Path
-    ) -> dict[str, str]:
-        base = {**os.environ, "PATH": self.request.path or os.environ.get("PATH", os.defpath)}
-        base.pop(signals.PARENT_PIPE, None)
-        owner = held.owner if held else labels.Owner.of(os.getpid())
-        marks = processes.environment(made.run, owner, "suite")
-        given = self._given(made, numbers) | marks
-        return suites.environment(base, given=given, path=made.suite.path, unset=made.suite.unset, cwd=cwd)

@@ -102,10 +102,8 @@ class Stack:
         self.started.append(step)
         return Gate(engine=self.engine, step=step, ports=self.ports[step.name]).wait(self.plan.mask)
 
-    def reset(self, step: PlannedStep) -> None:
-        """Give a component that was up a clean slate, where it declares one."""
-        if step.on_reuse is None:
-            return
+    def reset(self, step: PlannedStep) -> str:
+        """Give a component that was up a clean slate, as it declares; return what was done, in words."""
         if why := probes.flush_redis(min(self.ports[step.name].values())):
             raise NotReady(
                 f"it could not be flushed: {why}",
@@ -113,6 +111,7 @@ class Stack:
                 remedy="--fresh --ports auto starts a stack of its own",
                 step=step.name,
             )
+        return "was up, flushed"
 
     def drain(self, hurry: threading.Event) -> None:
         """Stop the components that ask for a grace period, last started first; everything else is just removed."""
@@ -146,7 +145,7 @@ class Stack:
                         continue
                     for port in step.ports:
                         if port.host is not None and not ports.is_free(port.host):
-                            raise ports.taken(step, port.host, self.engine) from error
+                            raise ports.taken(step.name, port.host, self.engine) from error
                 raise NotReady(
                     f"the engine could not start it: {error.message}",
                     reference="start-refused",

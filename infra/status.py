@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from infra import labels, probes, sweep
-from infra.catalog.loading import Catalog
+from infra.catalog.declared import Catalog
 from infra.engine.client import Engine
 from infra.engine.types import Container
 from infra.errors import NotReady

@@ -9,30 +9,59 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol, assert_never
 
-from infra import ginkgo, tools
+from infra import tools, verdict
 from infra.commands import Command
 from infra.errors import SuiteFailed
-from infra.model import GinkgoSuite, Step
-from infra.placeholders import one_line
+from infra.model import GinkgoSuite, GotestsumSuite, PytestSuite, Step, SuiteSpec
 from infra.report import SuiteResult
+from infra.runners.ginkgo import Ginkgo
+from infra.runners.gotestsum import Gotestsum
+from infra.runners.pytest import Pytest
 from infra.signals import Interrupts
+from infra.verdict import LINES
 
 _LOOK_EVERY_S = 0.25
 _GRACE_S = 10.0
 _DUMP_S = 1.5
-_LINES = 25
-_REASONS = {"compile": "suite-does-not-compile", "timeout": "suite-hung", "interrupted": "suite-killed"}
+_BUILD_S = 600.0
+
+
+class Runner(Protocol):
+    """What `infra` knows of a test runner. `tool` is the Go package of its command, where go.mod asks for a version."""
+
+    @property
+    def report(self) -> str:
+        """The report's file name."""
+
+    @property
+    def tool(self) -> str | None:
+        """The Go package that its command is built from."""
+
+    @property
+    def hang(self) -> tuple[signal.Signals, ...]:
+        """The signals that make it say where it hangs, one after another."""
+
+    @property
+    def check(self) -> str:
+        """A command that shows why a suite cannot be started."""
+
+    def command(self, program: Sequence[str], args: Sequence[str], report: Path) -> tuple[str, ...]:
+        """Return the command line."""
+
+    def read(self, report: Path) -> SuiteResult:
+        """Read its report. Raises ValueError where it is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SuiteRun:
-    """All that one suite needs: where, with what environment, watched how."""
+    """All that one suite needs: where, with what environment, watched how. `python` runs pytest."""
 
-    spec: GinkgoSuite
+    spec: SuiteSpec
     args: tuple[str, ...]
     cwd: Path
     env: Mapping[str, str]
@@ -41,6 +70,27 @@ class SuiteRun:
     look: Callable[[], None]
     interrupts: Interrupts
     mask: Callable[[str], str]
+    python: str = "python3"
+
+    def with_python(self, python: Path) -> SuiteRun:
+        """Return the same with the python of an environment of its own, which is first on PATH, too."""
+        path = os.pathsep.join([str(python.parent), self.env.get("PATH", os.defpath)])
+        return replace(
+            self, python=str(python), env={**self.env, "PATH": path, "VIRTUAL_ENV": str(python.parent.parent)}
+        )
+
+
+def runner_of(spec: SuiteSpec) -> Runner:
+    """Return the runner that a suite declares."""
+    match spec:
+        case GinkgoSuite():
+            return Ginkgo(spec=spec)
+        case GotestsumSuite():
+            return Gotestsum(spec=spec)
+        case PytestSuite():
+            return Pytest(spec=spec)
+        case _:
+            assert_never(spec)
 
 
 def environment(
@@ -55,25 +105,28 @@ def environment(
 
 def run(suite: SuiteRun) -> tuple[SuiteResult | None, SuiteFailed | None]:
     """Run the suite to its end; return what its own report says, and why it did not pass. Raises what `look` raises."""
-    report = suite.logs / "ginkgo.json"
-    binary = _ginkgo(suite)
+    runner = runner_of(suite.spec)
+    report = suite.logs / runner.report
+    binary = _built(suite, runner.tool) if runner.tool else None
+    program = (str(binary),) if binary else (suite.python, "-m", "pytest")
     try:
-        code, tail = _watched(suite, ginkgo.command(binary, suite.spec, suite.args, report))
+        code, tail = _watched(suite, runner, runner.command(program, suite.args, report))
     finally:
-        binary.unlink(missing_ok=True)
+        if binary is not None:
+            binary.unlink(missing_ok=True)
     if not report.exists():
-        return None, _no_report(code, tail)
+        return None, verdict.no_report(code, tail)
     report.write_text(suite.mask(report.read_text(encoding="utf-8", errors="replace")), encoding="utf-8")
     try:
-        result = ginkgo.read(report, suite.spec.allowed_skips)
+        result = runner.read(report)
     except ValueError:
-        return None, _no_report(code, tail)
-    return result, judge(suite, report, result, code, tail)
+        return None, verdict.no_report(code, tail)
+    return result, verdict.judge(result, code, tail, check=f"cd {suite.cwd} && {runner.check}")
 
 
 def run_step(suite: SuiteRun, step: Step, command: tuple[str, ...]) -> None:
     """Run a command on the host before the suite. Raises `SuiteFailed`."""
-    with _command(suite, command, f"before-{step.name}.log") as running:
+    with start(suite, command, f"before-{step.name}.log") as running:
         code = running.wait(step.timeout)
         if code != 0:
             why = f"took more than {step.timeout:g} s" if code is None else f"exit code {code}"
@@ -81,14 +134,15 @@ def run_step(suite: SuiteRun, step: Step, command: tuple[str, ...]) -> None:
                 f"{running}: {why}",
                 reference="before-suite-command-failed",
                 remedy=f"run it in {suite.cwd}: {running}",
-                evidence=tuple(running.tail)[-_LINES:],
+                evidence=tuple(running.tail)[-LINES:],
             )
 
 
-def _command(suite: SuiteRun, argv: tuple[str, ...], log: str) -> Command:
-    if shutil.which(argv[0], path=suite.env.get("PATH")) is None:
+def start(suite: SuiteRun, argv: tuple[str, ...], log: str) -> Command:
+    """Return a command of a suite's, in its folder and its environment. Raises `Unavailable` where it is missing."""
+    program = shutil.which(argv[0], path=suite.env.get("PATH"))
+    if program is None:
         raise tools.not_installed(argv[0])
-    program = str(shutil.which(argv[0], path=suite.env.get("PATH")))
     return Command(
         (program, *argv[1:]),
         env=suite.env,
@@ -99,136 +153,49 @@ def _command(suite: SuiteRun, argv: tuple[str, ...], log: str) -> Command:
     )
 
 
-def _ginkgo(suite: SuiteRun) -> Path:
-    """Build the ginkgo command of the version that the workspace's go.mod asks for; unchanged, that takes 0.3 s."""
-    binary = suite.logs.parent / "bin" / "ginkgo"
-    argv = ("go", "build", "-o", str(binary), ginkgo.PACKAGE)
-    with _command(suite, argv, "ginkgo-build.log") as building:
-        code = building.wait(600)
+def _built(suite: SuiteRun, package: str) -> Path:
+    """Build the runner's command of the version that the workspace's go.mod asks for; unchanged, that takes 0.3 s."""
+    name = package.rpartition("/")[2]
+    binary = suite.logs.parent / "bin" / name
+    argv = ("go", "build", "-o", str(binary), package)
+    with start(suite, argv, f"{name}-build.log") as building:
+        code = building.wait(_BUILD_S)
         if code != 0:
             raise SuiteFailed(
-                f"ginkgo could not be built in {suite.cwd} (exit code {code})",
-                reference="ginkgo-build-failed",
-                remedy=f"cd {suite.cwd} && go build {ginkgo.PACKAGE}",
+                f"{name} could not be built in {suite.cwd} (exit code {code})",
+                reference=f"{name}-build-failed",
+                remedy=f"cd {suite.cwd} && go get -tool {package} && go mod tidy",
                 blame="user",
-                evidence=tuple(building.tail)[-_LINES:],
+                evidence=tuple(building.tail)[-LINES:],
             )
     return binary
 
 
-def _watched(suite: SuiteRun, argv: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
+def _watched(suite: SuiteRun, runner: Runner, argv: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
     """Run the command, looking at the stack all the while: a dependency that dies ends the suite at once."""
-    with _command(suite, argv, "suite.log") as running:
+    with start(suite, argv, "suite.log") as running:
         suite.on_line(f"+ {running}")
         deadline = time.monotonic() + suite.spec.timeout
         try:
             while (code := running.wait(_LOOK_EVERY_S)) is None:
                 suite.look()
                 if time.monotonic() > deadline:
-                    raise _hung(suite, running)
+                    raise verdict.hung(suite.spec.timeout, _asked(running, runner.hang))
         except BaseException:
             running.end(_GRACE_S if suite.interrupts.first is not None else 1.0, suite.interrupts.hurry)
             raise
         return code, tuple(running.tail)
 
 
-def _hung(suite: SuiteRun, running: Command) -> SuiteFailed:
-    """Ask where it hangs: Ginkgo (SIGUSR1) for its running specs, then Go (SIGQUIT) for all goroutines.
+def _asked(running: Command, signals: Sequence[signal.Signals]) -> tuple[str, ...]:
+    """Ask a suite where it hangs, and return the first answer.
 
     While a spec runs in parallel, Ginkgo catches what its process prints, so Go's own dump alone may be lost.
     """
     running.tail.clear()
-    running.signal(signal.SIGUSR1)
-    running.wait(_DUMP_S)
-    told = tuple(running.tail)[:_LINES]
-    running.signal(signal.SIGQUIT)
-    running.wait(2 * _DUMP_S)
-    return SuiteFailed(
-        f"the suite did not end within {suite.spec.timeout:g} s",
-        reference="suite-hung",
-        remedy="the stacks of what hung are at the end of logs/suite.log",
-        evidence=told or tuple(running.tail)[-_LINES:],
-    )
-
-
-def _no_report(code: int, tail: tuple[str, ...]) -> SuiteFailed:
-    if code < 0:
-        return SuiteFailed(
-            f"the suite was killed by signal {-code} and left no report",
-            reference="suite-killed",
-            remedy="look at the end of logs/suite.log",
-            evidence=tail[-_LINES:],
-        )
-    if any("no test suites" in line for line in tail):
-        return SuiteFailed(
-            "no test suite was found",
-            reference="no-suite-found",
-            remedy="check suite.packages in the service's file, and INFRA_WORKSPACE",
-            blame="user",
-            evidence=tail[-_LINES:],
-        )
-    return SuiteFailed(
-        f"the suite ended with exit code {code} and left no report",
-        reference="no-report",
-        remedy="look at logs/suite.log",
-        evidence=tail[-_LINES:],
-    )
-
-
-def _broken(suite: SuiteRun, reasons: tuple[str, ...], tail: tuple[str, ...]) -> SuiteFailed:
-    """Return the error for what concerns a whole suite, by Ginkgo's own words."""
-    reference, remedy = "suite-broken", "look at the end of logs/suite.log"
-    for sign, known in _REASONS.items():
-        if any(sign in reason.lower() for reason in reasons):
-            reference = known
-            break
-    if reference == "suite-does-not-compile":
-        remedy = f"cd {suite.cwd} && go vet {' '.join(suite.spec.packages)}"
-    return SuiteFailed("; ".join(reasons), reference=reference, remedy=remedy, evidence=tail[-_LINES:])
-
-
-def judge(suite: SuiteRun, report: Path, result: SuiteResult, code: int, tail: tuple[str, ...]) -> SuiteFailed | None:
-    """Return why a suite did not pass, the cause before its consequences; None when it did."""
-    if broken := ginkgo.special_failures(report):
-        return _broken(suite, broken, tail)
-    if not result.cases and code != 0:
-        # A suite that was killed leaves a report without anything in it (Ginkgo 2.28).
-        return SuiteFailed(
-            f"the suite ended with exit code {code} before it could report a test: it crashed or was killed",
-            reference="suite-killed",
-            remedy="look at the end of logs/suite.log",
-            evidence=tail[-_LINES:],
-        )
-    failures = [case for case in result.cases if case.state == "failed"]
-    if failures:
-        first = failures[0]
-        evidence = tuple(f"{case.name}: {one_line(case.message)} ({case.location})" for case in failures)
-        setup = first.setup
-        return SuiteFailed(
-            f"{first.name} failed: {one_line(first.message) or 'no message'}"
-            if setup
-            else f"{len(failures)} of {result.tests} tests failed, first: {first.name}",
-            reference="suite-setup-failed" if setup else "tests-failed",
-            remedy=f"{first.location or 'logs/suite.log'}",
-            evidence=evidence[:_LINES],
-        )
-    if unexpected := [case for case in result.cases if case.unexpected]:
-        return SuiteFailed(
-            f"{len(unexpected)} tests skipped themselves, first: {unexpected[0].name}: {unexpected[0].message}",
-            reference="unexpected-skip",
-            remedy="make them run, or name them in suite.allowed_skips",
-        )
-    if result.passed == 0:
-        return SuiteFailed(
-            f"no test ran ({result.skipped} skipped)",
-            reference="no-test-ran",
-            remedy="check suite.packages and the focus after --",
-        )
-    if code != 0:
-        return SuiteFailed(
-            f"all tests passed, but the suite ended with exit code {code}",
-            reference="suite-exit-code",
-            remedy="look at the end of logs/suite.log",
-            evidence=tail[-_LINES:],
-        )
-    return None
+    told: tuple[str, ...] = ()
+    for number, signum in enumerate(signals, start=1):
+        running.signal(signum)
+        running.wait(number * _DUMP_S)
+        told = told or tuple(running.tail)[:LINES]
+    return told

@@ -36,8 +36,9 @@ def explain(model: type[Word], error: ValidationError) -> tuple[str, str]:
     elif first["type"] == "missing":
         what = "is missing"
     elif first["type"].startswith("union_tag"):
-        parts.append("probe")
-        known = [tag for word in _union_at(model, where) for tag in _probes(word)]
+        words = _union_at(model, where)
+        parts.append(_tag_key(words[0]))
+        known = [tag for word in words for tag in _values(word)]
         said = f'must be one of {", ".join(known)}, not "{context["tag"]}"' if "tag" in context else "is missing"
         what = said + nearest(str(context.get("tag", "")), known)
     else:
@@ -48,9 +49,14 @@ def explain(model: type[Word], error: ValidationError) -> tuple[str, str]:
     return ".".join(parts), what + more
 
 
-def _probes(word: type[Word]) -> tuple[str, ...]:
-    """Return the values of `probe` that say that a table is a `word`."""
-    return typing.get_args(word.model_fields["probe"].annotation)
+def _tag_key(word: type[Word]) -> str:
+    """Return the key whose value says which of several words a table is."""
+    return next(key for key in ("probe", "runner") if key in word.model_fields)
+
+
+def _values(word: type[Word]) -> tuple[str, ...]:
+    """Return the values of that key which say that a table is a `word`."""
+    return typing.get_args(word.model_fields[_tag_key(word)].annotation)
 
 
 def _union_at(model: type[Word], where: tuple[int | str, ...]) -> list[type[Word]]:
@@ -71,7 +77,7 @@ def _walk(model: type[Word], where: tuple[int | str, ...]) -> Iterator[tuple[int
     current = model
     for index, part in enumerate(where):
         if len(candidates) > 1:
-            tagged = [word for word in candidates if part in _probes(word)]
+            tagged = [word for word in candidates if part in _values(word)]
             current = tagged[0] if tagged else current
             candidates = [current]
             yield index, current, bool(tagged)

@@ -8,9 +8,10 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
-from infra import labels, plan, rundir, sweep
+from infra import isolation, labels, lease_names, plan, rundir, sweep
 from infra import status as status_of
-from infra.catalog.loading import Catalog, load
+from infra.catalog.declared import Catalog
+from infra.catalog.loading import load
 from infra.engine.client import Engine
 from infra.engine.transport import NoAnswer
 from infra.errors import InfraError, Internal, Invalid, NotReady
@@ -56,7 +57,7 @@ def show_plan(
             ready = f"{step.ready.probe} within {step.ready.timeout:g} s"
             table.append((step.name, step.image.ref, step.image.source, numbers, ready))
         print(rows(table))
-        print(f"suite: {made.suite.suite.runner} {' '.join(made.suite.suite.packages)}")
+        print(f"suite: {made.suite.suite.runner} {' '.join(made.suite.suite.what)}")
 
 
 @task(help=_help("service", "tier", "run", "ports", "verbose"))
@@ -112,7 +113,9 @@ def env(
         found = status_of.one_run(held.engine, catalog, service, tier, run)
         made = _plan(catalog, settings, found.service, found.tier, found.run, "fixed")
         numbers = {step.name: status_of.host_ports(held.engine, step) for step in made.steps}
-        values = made.suite_env(numbers, str(settings.runs / found.run))
+        each = isolation.person(made, numbers, found.run)
+        numbers["suite"] = {port.name: port.host for port in made.suite_ports if port.host is not None}
+        values = made.suite_env(numbers, str(settings.runs / found.run), each)
         values |= {
             "INFRA_RUN": found.run,
             "INFRA_SERVICE": found.service,
@@ -156,6 +159,7 @@ def down(_: Context, service: str = "", tier: str = "integration", run: str = ""
         if not found:
             print(f"nothing of {f'run {run}' if run else service} is there")
         for one in ours:
+            _refuse_used(one)
             _drain(held.engine, one.run)
             _swept(held.engine, one)
 
@@ -172,6 +176,7 @@ def gc(_: Context, run: str = "", json: bool = False) -> None:
                 raise Invalid(what, reference="unknown-run", remedy="invoke infra.status")
             if one is not None:
                 _refuse_foreign(one)
+                _refuse_used(one)
                 _swept(held.engine, one, quiet=json)
                 ended.append(run)
         spared = [
@@ -218,6 +223,17 @@ def _refuse_foreign(one: FoundRun) -> None:
             f"run {one.run} of {one.service} is going on: {_owner(one)} owns it and {lives}",
             reference="run-is-alive",
             remedy="end it where it runs (Ctrl-C, or kill that process)",
+            blame="user",
+        )
+
+
+def _refuse_used(one: FoundRun) -> None:
+    """Refuse to end a stack that a suite is using now."""
+    for run, owner in lease_names.users_of(one.run).items():
+        raise NotReady(
+            f"the stack of run {one.run} is in use: run {run} (process {owner.pid}) has its suite going in it",
+            reference="stack-in-use",
+            remedy=f"wait until run {run} has ended, or end it where it runs (Ctrl-C, or kill {owner.pid})",
             blame="user",
         )
 

@@ -7,52 +7,64 @@ skipped. A skip with a reason was asked for by the spec itself; pending and unfo
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from infra.model import GinkgoSuite
-from infra.report import Case, SuiteResult
+from infra.report import SETUP, Case, SuiteResult
 
-PACKAGE = "github.com/onsi/ginkgo/v2/ginkgo"
-SETUP = "[set-up]"
 _FAILED = ("failed", "panicked", "interrupted", "aborted", "timedout")
 _NANO = 1e9
 
 
-def command(binary: Path, spec: GinkgoSuite, args: Sequence[str], report: Path) -> tuple[str, ...]:
-    """Return the command line: ours, the catalogue's, then what a person gave after `--`."""
-    return (
-        str(binary),
-        "run",
-        f"--procs={spec.procs}",
-        f"--json-report={report.name}",
-        f"--output-dir={report.parent}",
-        f"--timeout={int(spec.timeout) + 60}s",
-        "--randomize-all",
-        "--keep-going",
-        *spec.args,
-        *args,
-        *spec.packages,
-    )
+@dataclass(frozen=True, kw_only=True)
+class Ginkgo:
+    """A suite of Ginkgo's."""
+
+    spec: GinkgoSuite
+    report = "ginkgo.json"
+    tool = "github.com/onsi/ginkgo/v2/ginkgo"
+    # Asked where it hangs: Ginkgo for its running specs, then Go for all goroutines.
+    hang = (signal.SIGUSR1, signal.SIGQUIT)
+
+    def command(self, program: Sequence[str], args: Sequence[str], report: Path) -> tuple[str, ...]:
+        """Return the command line: ours, the catalogue's, then what a person gave after `--`."""
+        return (
+            *program,
+            "run",
+            f"--procs={self.spec.procs}",
+            f"--json-report={report.name}",
+            f"--output-dir={report.parent}",
+            f"--timeout={int(self.spec.timeout) + 60}s",
+            "--randomize-all",
+            "--keep-going",
+            *args,
+            *self.spec.packages,
+        )
+
+    @property
+    def check(self) -> str:
+        """The command that shows what does not compile."""
+        return f"go vet {' '.join(self.spec.packages)}"
+
+    def read(self, report: Path) -> SuiteResult:
+        """Read a JSON report. Raises ValueError where it is not one."""
+        suites = _suites(report)
+        allowed = self.spec.allowed_skips
+        cases = [case for suite in suites for spec in suite.get("SpecReports") or () for case in _cases(spec, allowed)]
+        duration = sum(int(suite.get("RunTime") or 0) for suite in suites) / _NANO
+        # A failed set-up node is the cause of everything after it, so it comes first.
+        cases.sort(key=lambda case: not case.setup)
+        # Each process has run its own BeforeSuite: the same failure once, not once a process.
+        return SuiteResult(cases=tuple(dict.fromkeys(cases)), duration_s=duration, broken=_broken(suites))
 
 
-def read(report: Path, allowed_skips: Sequence[str]) -> SuiteResult:
-    """Read a JSON report. Raises ValueError where it is not one."""
-    suites = _suites(report)
-    cases = [
-        case for suite in suites for spec in suite.get("SpecReports") or () for case in _cases(spec, allowed_skips)
-    ]
-    duration = sum(int(suite.get("RunTime") or 0) for suite in suites) / _NANO
-    # A failed set-up node is the cause of everything after it, so it comes first.
-    cases.sort(key=lambda case: not case.setup)
-    # Each process has run its own BeforeSuite: the same failure once, not once a process.
-    return SuiteResult(cases=tuple(dict.fromkeys(cases)), duration_s=duration)
-
-
-def special_failures(report: Path) -> tuple[str, ...]:
+def _broken(suites: Sequence[dict[str, Any]]) -> tuple[str, ...]:
     """Return the reasons that concern a whole suite, such as a failure to compile; no consequences of another's."""
-    reasons = (reason for suite in _suites(report) for reason in suite.get("SpecialSuiteFailureReasons") or ())
+    reasons = (reason for suite in suites for reason in suite.get("SpecialSuiteFailureReasons") or ())
     return tuple(reason for reason in dict.fromkeys(reasons) if "prior suites failed" not in reason)
 
 
@@ -78,6 +90,7 @@ def _cases(spec: dict[str, Any], allowed_skips: Sequence[str]) -> Iterator[Case]
             message="pending" if state == "pending" else message,
             location=_location(failure),
             unexpected=skipped_itself and name not in allowed_skips,
+            worker=int(spec.get("ParallelProcess") or 0) or None,
         )
     elif state in _FAILED:
         name = f"{SETUP} {kind}"

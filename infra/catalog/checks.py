@@ -1,0 +1,210 @@
+"""What one file of a catalogue alone cannot show to be wrong: names, ports, placeholders. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from infra.catalog.declared import Catalog, host_ports, wrong
+from infra.errors import Invalid
+from infra.model import Component, Recipe, Service, TierSpec
+from infra.placeholders import nearest, problem
+
+# Names of steps of every run, and of what suites know beside components.
+STEPS = ("engine", "check", "databases", "requirements", "suite", "teardown", "version", "worker")
+_WORKER = {"worker", "worker.offset", "worker.namespace"}
+
+
+def problems(catalog: Catalog) -> Iterator[Invalid]:
+    """Yield what is wrong with a catalogue whose files are each right."""
+    for check in (_component_problems, _service_problems, _port_collisions):
+        yield from check(catalog)
+
+
+def _known(components: Mapping[str, Component], stack: tuple[str, ...], *, ports: bool) -> set[str]:
+    """Return the placeholders that may be used with this stack; only suites know the host's ports."""
+    known = {"run", "service", "tier"} | ({"run_dir"} if ports else set())
+    for name in stack:
+        known |= {f"{name}.secrets.{secret}" for secret in components[name].secrets}
+        if ports:
+            known |= {f"{name}.{port}" for port in components[name].ports}
+    return known
+
+
+def _component_problems(catalog: Catalog) -> Iterator[Invalid]:
+    for name, component in catalog.components.items():
+        path = catalog.folder / "components" / f"{name}.toml"
+        job = component.kind == "job"
+        if job != (component.ready.probe == "completed"):
+            yield wrong(path, "ready.probe", 'a job is ready when "completed", and only a job is')
+        port = getattr(component.ready, "port", None)
+        if port is not None and port not in component.ports:
+            yield wrong(path, "ready.port", f'no port "{port}" in [ports]{nearest(port, component.ports)}')
+        if component.build and not component.image.startswith("localhost/"):
+            yield wrong(path, "image", f'a built image is named "localhost/...", not "{component.image}"')
+        if component.build is None and component.image.startswith("localhost/"):
+            yield wrong(path, "image", f'"{component.image}" is local, but there is no [build] that makes it')
+
+
+def recipe_problems(folder: Path, recipes: Mapping[str, Recipe]) -> Iterator[Invalid]:
+    """Yield what is wrong with recipes whose files are each right."""
+    stands_for: dict[str, str] = {}
+    by_image = {recipe.image: (name, recipe) for name, recipe in recipes.items()}
+    for name, recipe in recipes.items():
+        path = folder / f"{name}.toml"
+        if bool(recipe.bootstrap) == bool(recipe.containerfile):
+            yield wrong(path, "containerfile", "either bootstrap or containerfile, and not both")
+        elif recipe.containerfile and not (folder / recipe.containerfile).is_file():
+            what = f"no file at {folder / recipe.containerfile}"
+            yield wrong(path, "containerfile", what, "build-files-missing")
+        if name in _needs(recipe, by_image):
+            yield wrong(path, "images", "it needs itself, directly or through another recipe")
+        other = stands_for.setdefault(recipe.image, name)
+        if other != name:
+            yield wrong(path, "image", f"{other}.toml stands for {recipe.image} already")
+
+
+def _needs(recipe: Recipe, by_image: Mapping[str, tuple[str, Recipe]]) -> set[str]:
+    """Return the names of all recipes that a recipe's images come from."""
+    needed: set[str] = set()
+    waiting = [recipe]
+    while waiting:
+        for image in waiting.pop().images.values():
+            name, other = by_image.get(image, ("", recipe))
+            if name and name not in needed:
+                needed.add(name)
+                waiting.append(other)
+    return needed
+
+
+def _component_texts(component: Component) -> Iterator[tuple[str, str]]:
+    for key, value in component.env.items():
+        yield f"env.{key}", value
+    for index, word in enumerate(component.command):
+        yield f"command.{index}", word
+    for index, file in enumerate(component.files):
+        yield f"files.{index}.content", file.content
+    password = getattr(component.ready, "password", None)
+    if password is not None:
+        yield "ready.password", password
+
+
+def _tier_texts(tier: str, spec: TierSpec) -> Iterator[tuple[str, str]]:
+    for key, value in spec.env.items():
+        yield f"tiers.{tier}.env.{key}", value
+    for index, arg in enumerate(spec.suite.args):
+        yield f"tiers.{tier}.suite.args.{index}", arg
+    for index, step in enumerate(spec.before):
+        for position, word in enumerate(step.command):
+            yield f"tiers.{tier}.before.{index}.command.{position}", word
+
+
+def _service_problems(catalog: Catalog) -> Iterator[Invalid]:
+    for name, service in catalog.services.items():
+        path = catalog.folder / "services" / f"{name}.toml"
+        stacks = {"stack": service.stack}
+        stacks |= {f"tiers.{t}.stack": s.stack for t, s in service.tiers.items() if s.stack is not None}
+        for key, stack in stacks.items():
+            yield from _stack_problems(path, key, stack, catalog)
+        every = tuple(dict.fromkeys(part for stack in stacks.values() for part in stack))
+        yield from _service_ports(path, catalog, service, every)
+        for tier, spec in service.tiers.items():
+            stack = service.stack_of(tier)
+            known = _known(catalog.components, stack, ports=True) | {f"suite.{port}" for port in service.suite_ports}
+            yield from _placeholder_problems(path, _tier_texts(tier, spec), known)
+            yield from _step_problems(path, tier, spec, stack)
+            if spec.workers is not None:
+                yield from _worker_problems(path, f"tiers.{tier}", spec, catalog, stack, known)
+
+
+def _step_problems(path: Path, tier: str, spec: TierSpec, stack: tuple[str, ...]) -> Iterator[Invalid]:
+    taken = {*STEPS, *stack}
+    for index, step in enumerate(spec.before):
+        if step.name in taken:
+            yield wrong(path, f"tiers.{tier}.before.{index}.name", f'there is a step "{step.name}" already')
+        taken.add(step.name)
+
+
+def _worker_problems(
+    path: Path, key: str, spec: TierSpec, catalog: Catalog, stack: tuple[str, ...], known: set[str]
+) -> Iterator[Invalid]:
+    workers = spec.workers
+    assert workers is not None
+    for word, component in (("postgres", workers.postgres), ("redis", workers.redis)):
+        if component is None:
+            continue
+        here = f"{key}.workers.{word}"
+        if component not in stack:
+            yield wrong(path, here, f'"{component}" is not in the stack{nearest(component, stack)}')
+        elif (probe := catalog.components[component].ready.probe) != word:
+            yield wrong(path, here, f'"{component}" is no {word}: its probe is "{probe}"')
+    known = known | _WORKER | ({"worker.database"} if workers.postgres else set())
+    known |= {"worker.redis"} if workers.redis else set()
+    texts = ((f"{key}.workers.env.{name}", text) for name, text in workers.env.items())
+    yield from _placeholder_problems(path, texts, known)
+    count = workers.count or spec.suite.procs
+    for name in workers.env:
+        if clash := [f"{name}_{n}" for n in range(1, count + 1) if f"{name}_{n}" in spec.env]:
+            yield wrong(path, f"{key}.workers.env.{name}", f"{key}.env.{clash[0]} is the same name")
+
+
+def _stack_problems(path: Path, key: str, stack: tuple[str, ...], catalog: Catalog) -> Iterator[Invalid]:
+    for component in stack:
+        if component not in catalog.components:
+            what = f'unknown component "{component}"{nearest(component, catalog.components)}'
+            yield wrong(path, key, what, "unknown-component")
+        if stack.count(component) > 1:
+            yield wrong(path, key, f'names "{component}" twice', "unknown-component")
+    known = _known(catalog.components, stack, ports=False)
+    for component in stack:
+        component_path = catalog.folder / "components" / f"{component}.toml"
+        yield from _placeholder_problems(component_path, _component_texts(catalog.components[component]), known)
+
+
+def _placeholder_problems(path: Path, texts: Iterator[tuple[str, str]], known: set[str]) -> Iterator[Invalid]:
+    for key, text in texts:
+        if what := problem(text, known):
+            yield wrong(path, key, what, "unknown-placeholder")
+
+
+def _service_ports(path: Path, catalog: Catalog, service: Service, stack: tuple[str, ...]) -> Iterator[Invalid]:
+    for component, given in service.ports.items():
+        if component not in stack:
+            what = f'"{component}" is not in the stack{nearest(component, stack)}'
+            yield wrong(path, f"ports.{component}", what)
+            continue
+        declared = catalog.components[component].ports
+        if isinstance(given, int):
+            if len(declared) != 1:
+                what = f"the component has {len(declared)} ports: a table with {', '.join(sorted(declared))}"
+                yield wrong(path, f"ports.{component}", what)
+            continue
+        for port in given:
+            if port not in declared:
+                what = f'the component has no port "{port}"{nearest(port, declared)}'
+                yield wrong(path, f"ports.{component}.{port}", what)
+    for component in stack:
+        declared = catalog.components[component].ports
+        for port in declared.keys() - host_ports(service, component, declared).keys():
+            yield wrong(path, f"ports.{component}", f'no host port for "{port}" of this component')
+
+
+def _port_collisions(catalog: Catalog) -> Iterator[Invalid]:
+    taken: dict[int, tuple[str, str]] = {}
+    for name, service in catalog.services.items():
+        for key, number in _ports_of(catalog, service):
+            if number in taken:
+                other, there = taken[number]
+                path = catalog.folder / "services" / f"{name}.toml"
+                what = f'port {number} is also {there} of service "{other}"'
+                yield wrong(path, key, what, "port-collision")
+            taken[number] = (name, key)
+
+
+def _ports_of(catalog: Catalog, service: Service) -> Iterator[tuple[str, int]]:
+    for component in service.ports:
+        declared = catalog.components[component].ports
+        for port, number in host_ports(service, component, declared).items():
+            yield f"ports.{component}.{port}", number
+    for port, number in service.suite_ports.items():
+        yield f"suite_ports.{port}", number

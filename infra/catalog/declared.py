@@ -1,0 +1,61 @@
+"""A whole catalogue, and what is asked of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.errors import Invalid
+from infra.model import Component, Recipe, Service, TierSpec
+from infra.placeholders import nearest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalog:
+    """A whole catalogue. Keys are file names without `.toml`; recipes are keyed by the image they stand for."""
+
+    folder: Path
+    components: Mapping[str, Component]
+    services: Mapping[str, Service]
+    recipes: Mapping[str, Recipe]
+
+    def service(self, name: str | None) -> Service:
+        """Return a service, or raise `Invalid` with the nearest name."""
+        if name and name in self.services:
+            return self.services[name]
+        said = f'unknown service "{name}"' if name else "no service given"
+        raise Invalid(
+            f"{said}{nearest(name or '', self.services)}",
+            reference="unknown-service",
+            remedy=f"--service {'|'.join(sorted(self.services))}",
+        )
+
+    def tier(self, service: str | None, tier: str) -> TierSpec:
+        """Return a tier of a service, or raise `Invalid` with the nearest name."""
+        tiers = self.service(service).tiers
+        for name, spec in tiers.items():
+            if name == tier:
+                return spec
+        raise Invalid(
+            f'service "{service}" has no tier "{tier}"{nearest(tier, tiers)}',
+            reference="unknown-tier",
+            remedy=f"--tier {'|'.join(sorted(tiers))}",
+        )
+
+
+def host_ports(service: Service, component: str, declared: Mapping[str, int]) -> dict[str, int]:
+    """Return the fixed host ports that a service gives a component, by port name."""
+    given = service.ports.get(component, {})
+    if isinstance(given, int):
+        return dict.fromkeys(declared, given)
+    return dict(given)
+
+
+def wrong(path: Path, key: str, what: str, reference: str = "catalogue") -> Invalid:
+    """Return the error for one key of one file."""
+    return Invalid(
+        f"{path}: {key}: {what}" if key else f"{path}: {what}",
+        reference=reference,
+        remedy=f"edit {path}",
+    )

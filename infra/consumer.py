@@ -1,0 +1,168 @@
+"""Who uses a stack that is ready: a suite of ours, or a pytest that has asked for it; and what they are given."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from infra import isolation, labels, ports, processes, rundir, signals, suites, venvs
+from infra.errors import Internal
+from infra.isolation import Shared
+from infra.lease import Lease
+from infra.placeholders import render
+from infra.plan import Plan
+from infra.report import SuiteResult, WorkerResult
+from infra.reporters.files import traceparent
+from infra.request import Request
+from infra.settings import Settings
+from infra.signals import Interrupts
+from infra.suites import SuiteRun
+from infra.watch import Recorder
+from infra.workers import Worker
+
+_LOOK_EVERY_S = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadyStack:
+    """A stack that is ready. `run` is whose it is; `look` raises when it is not ready any more."""
+
+    plan: Plan
+    run: str
+    ports: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    lease: Lease | None = None
+    look: Callable[[], None] = lambda: None
+
+
+@dataclass
+class Consumer:
+    """The use of a ready stack in one run. `result` and `workers` are what is known of it at the end."""
+
+    settings: Settings
+    request: Request
+    recorder: Recorder
+    interrupts: Interrupts
+    folder: Path
+    result: SuiteResult | None = None
+    workers: list[WorkerResult] = field(default_factory=list)
+
+    def suite(self, ready: ReadyStack) -> None:
+        """Run the suite. Raises `SuiteFailed`, and what `look` raises."""
+        plan = ready.plan
+        ready = self._with_suite_ports(ready)
+        with self._workers(ready) as each:
+            suite = self._suite_run(ready, each)
+            spec = plan.suite.suite
+            if spec.runner == "pytest" and spec.requirements:
+                with self.recorder.step("requirements") as handle:
+                    files = tuple(self.settings.workspace / name for name in spec.requirements)
+                    python, handle.note = venvs.python_of(self.settings.root / ".infra" / "venvs", files, suite)
+                    suite = suite.with_python(python)
+            values = plan.suite_values(ready.ports, str(self.folder))
+            for step in plan.suite.before:
+                with self.recorder.step(step.name):
+                    suites.run_step(suite, step, tuple(render(word, values) for word in step.command))
+            with self.recorder.step("suite") as handle:
+                self.result, error = suites.run(suite)
+                if self.result is not None:
+                    handle.note = self.result.sentence()
+                if error is not None:
+                    raise error
+
+    def serve(self, ready: ReadyStack) -> None:
+        """Hand the addresses over to the process that has started this one, and keep the stack until it is gone."""
+        ready = self._with_suite_ports(ready)
+        pipe = self.request.served
+        if pipe is None:
+            raise Internal("nobody is there to be served", reference="internal")
+        with self._workers(ready) as each:
+            given = self.given(ready, each)
+            self.write_env(ready, each)
+            with contextlib.suppress(BrokenPipeError):
+                os.write(pipe.answers, json.dumps({"env": given}).encode() + b"\n")
+            with self.recorder.step("suite") as handle:
+                handle.note = "run by pytest"
+                while not select.select([pipe.until], [], [], _LOOK_EVERY_S)[0]:
+                    ready.look()
+
+    def given(self, ready: ReadyStack, each: tuple[Worker, ...]) -> dict[str, str]:
+        """Return what a suite gets beside the host's environment."""
+        plan = ready.plan
+        return {
+            **plan.suite_env(ready.ports, str(self.folder), each),
+            "INFRA_RUN": plan.run,
+            "INFRA_SERVICE": plan.service,
+            "INFRA_RUN_DIR": str(self.folder),
+            "TRACEPARENT": traceparent(plan.run, "suite"),
+        }
+
+    def write_env(self, ready: ReadyStack, each: tuple[Worker, ...] = ()) -> None:
+        """Write the environment down for people, secrets masked."""
+        ready = self._with_suite_ports(ready)
+        text = ready.plan.mask(rundir.dotenv(self.given(ready, each)))
+        (self.folder / "env").write_text(text, encoding="utf-8")
+
+    @contextlib.contextmanager
+    def _workers(self, ready: ReadyStack) -> Iterator[tuple[Worker, ...]]:
+        plan = ready.plan
+        if ready.lease is None or (plan.cloned is None and plan.redis is None):
+            yield isolation.workers_of(plan, plan.run, {}, ())
+            return
+        shared = Shared(plan=plan, ports=ready.ports, owner=ready.lease.owner, run=plan.run, stack=ready.run)
+        with contextlib.ExitStack() as stack:
+            with self.recorder.step("workers") as handle:
+                each = stack.enter_context(isolation.handed_out(shared, self._is_kept, self.workers))
+                handle.note = f"{len(each)}, each with {plan.worker_has}"
+            yield each
+        for worker in self.workers:
+            if worker.kept:
+                self.recorder.note(f"the database of worker {worker.number} is kept: {worker.database}")
+
+    def _is_kept(self, number: int) -> bool:
+        """With INFRA_KEEP the database of a worker whose test has failed stays; of all, where none can be told."""
+        failed = [case for case in self.result.cases if case.state == "failed"] if self.result else []
+        known = {case.worker for case in failed if case.worker is not None}
+        return self.settings.keep and bool(failed) and (number in known or not known)
+
+    def _with_suite_ports(self, ready: ReadyStack) -> ReadyStack:
+        """Choose the ports that the suite's own processes listen on."""
+        if not ready.plan.suite_ports or "suite" in ready.ports:
+            return ready
+        chosen = {port.name: port.host or ports.any_free() for port in ready.plan.suite_ports}
+        return ReadyStack(
+            plan=ready.plan,
+            run=ready.run,
+            ports={**ready.ports, "suite": chosen},
+            lease=ready.lease,
+            look=ready.look,
+        )
+
+    def _suite_run(self, ready: ReadyStack, each: tuple[Worker, ...]) -> SuiteRun:
+        plan = ready.plan
+        self.write_env(ready, each)
+        cwd = (self.settings.workspace / plan.suite.cwd).resolve()
+        values = plan.suite_values(ready.ports, str(self.folder))
+        return SuiteRun(
+            spec=plan.suite.suite,
+            args=(*(render(word, values) for word in plan.suite.suite.args), *self.request.args),
+            cwd=cwd,
+            env=self._environment(ready, each, cwd),
+            logs=self.folder / "logs",
+            on_line=self.recorder.watch.suite_line,
+            look=ready.look,
+            interrupts=self.interrupts,
+            mask=plan.mask,
+        )
+
+    def _environment(self, ready: ReadyStack, each: tuple[Worker, ...], cwd: Path) -> dict[str, str]:
+        plan = ready.plan
+        base = {**os.environ, "PATH": self.request.path or os.environ.get("PATH", os.defpath)}
+        base.pop(signals.PARENT_PIPE, None)
+        owner = ready.lease.owner if ready.lease else labels.Owner.of(os.getpid())
+        given = self.given(ready, each) | processes.environment(plan.run, owner, "suite")
+        return suites.environment(base, given=given, path=plan.suite.path, unset=plan.suite.unset, cwd=cwd)

@@ -1,0 +1,138 @@
+"""gotestsum: plain `go test`, and the events of test2json that it writes down. Pure.
+
+What counts is the tests without subtests: a parent fails because its child does. One that began and did not end has
+crashed. https://pkg.go.dev/cmd/test2json, https://github.com/gotestyourself/gotestsum
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from infra.model import GotestsumSuite
+from infra.report import SETUP, Case, SuiteResult
+
+_CHATTER = re.compile(r"^\s*(=== |--- |PASS$|FAIL$|FAIL\t|ok  \t|exit status )")
+_LOCATION = re.compile(r"^\s*([\w./-]+\.go:\d+)", re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gotestsum:
+    """A suite of plain Go tests."""
+
+    spec: GotestsumSuite
+    report = "gotestsum.jsonl"
+    tool = "gotest.tools/gotestsum"
+    hang = (signal.SIGQUIT,)
+
+    def command(self, program: Sequence[str], args: Sequence[str], report: Path) -> tuple[str, ...]:
+        """Return the command line: ours, then for `go test` the catalogue's and what a person gave after `--`.
+
+        `-count=1`: what was green before says nothing of a stack that is there now.
+        """
+        own = ("--format=testname", "--format-hide-empty-pkg", f"--jsonfile={report}")
+        timeout = f"-timeout={int(self.spec.timeout) + 60}s"
+        return (*program, *own, "--", "-count=1", timeout, *args, *self.spec.packages)
+
+    @property
+    def check(self) -> str:
+        """The command that shows what does not compile."""
+        return f"go vet {' '.join(self.spec.packages)}"
+
+    def read(self, report: Path) -> SuiteResult:
+        """Read the events. Raises ValueError where they are none."""
+        packages: dict[str, _Package] = {}
+        broken: list[str] = []
+        times: list[datetime] = []
+        for event in _events(report):
+            if "Time" in event:
+                times.append(datetime.fromisoformat(event["Time"]))
+            if "ImportPath" in event:
+                if event.get("Action") == "build-output" and not str(event["Output"]).startswith("#"):
+                    broken.append(str(event["Output"]).strip())
+                continue
+            packages.setdefault(event["Package"], _Package(name=event["Package"])).take(event)
+        cases = [case for package in packages.values() for case in package.cases(self.spec.allowed_skips)]
+        cases.sort(key=lambda case: not case.setup)
+        duration = (max(times) - min(times)).total_seconds() if times else 0.0
+        reasons = (f"it does not compile: {broken[0]}", *broken[1:]) if broken else ()
+        return SuiteResult(cases=tuple(cases), duration_s=duration, broken=reasons)
+
+
+@dataclass
+class _Test:
+    state: str = ""
+    elapsed_s: float = 0.0
+    output: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Package:
+    """What has been heard of a package so far; its own output is that of no test."""
+
+    name: str
+    own: _Test = field(default_factory=_Test)
+    tests: dict[str, _Test] = field(default_factory=dict)
+    broken: bool = False
+
+    def take(self, event: dict[str, Any]) -> None:
+        test = self.tests.setdefault(event["Test"], _Test()) if event.get("Test") else self.own
+        match event["Action"]:
+            case "output":
+                test.output.append(str(event["Output"]))
+            case "pass" | "fail" | "skip" as state:
+                test.state, test.elapsed_s = state, float(event.get("Elapsed") or 0.0)
+        self.broken = self.broken or "FailedBuild" in event
+
+    def cases(self, allowed_skips: Sequence[str]) -> Iterator[Case]:
+        failed = False
+        for name, test in self.tests.items():
+            children = [child for other, child in self.tests.items() if other.startswith(f"{name}/")]
+            if children and (test.state in ("pass", "skip") or any(child.state != "pass" for child in children)):
+                continue
+            case = self._case(name, test, allowed_skips)
+            failed = failed or case.state == "failed"
+            yield case
+        if self.own.state == "fail" and not failed and not self.broken:
+            message = _message(self.own.output)
+            yield Case(name=f"{SETUP} {self.name}", state="failed", message=message, setup=True)
+
+    def _case(self, name: str, test: _Test, allowed_skips: Sequence[str]) -> Case:
+        full = f"{self.name} {name}"
+        message = _message(test.output) if test.state != "pass" else ""
+        location = _LOCATION.search(message)
+        if test.state not in ("pass", "fail", "skip"):
+            message = f"it did not end: {message or _message(self.own.output) or 'its process is gone'}"
+        return Case(
+            name=full,
+            state="passed" if test.state == "pass" else "skipped" if test.state == "skip" else "failed",
+            duration_s=test.elapsed_s,
+            message=message,
+            location=f"{self.name}/{location[1]}" if location else "",
+            unexpected=test.state == "skip" and full not in allowed_skips,
+        )
+
+
+def _events(report: Path) -> Iterator[dict[str, Any]]:
+    lines = report.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, start=1):
+        try:
+            event = json.loads(line)
+        except ValueError:
+            if number == len(lines):  # it was killed while it wrote
+                return
+            raise
+        if not isinstance(event, dict) or "Action" not in event:
+            raise ValueError(f"{report} has a line that is no event of test2json")
+        yield event
+
+
+def _message(output: Sequence[str]) -> str:
+    lines = [line.rstrip() for line in "".join(output).splitlines()]
+    return "\n".join(line.strip() for line in lines if line.strip() and not _CHATTER.match(line))

@@ -1,0 +1,88 @@
+"""pytest: its command line, and its JUnit report, which is believed instead of its console text. Pure.
+
+An expected failure (xfail) is pending work; any other skip was asked for by the test itself. What could not be
+collected is a broken set-up. https://docs.pytest.org/en/stable/how-to/output.html#creating-junitxml-format-files
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+from xml.etree import ElementTree
+
+from infra.model import PytestSuite
+from infra.report import SETUP, Case, SuiteResult
+
+_LOCATION = re.compile(r"^([^\s:]+\.py:\d+):", re.MULTILINE)
+_COLLECTING = "collection failure"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pytest:
+    """A suite of pytest's."""
+
+    spec: PytestSuite
+    report = "pytest.xml"
+    tool = None
+    # pytest has Python's faulthandler on: all threads' stacks, and the process ends.
+    hang = (signal.SIGABRT,)
+
+    def command(self, program: Sequence[str], args: Sequence[str], report: Path) -> tuple[str, ...]:
+        """Return the command line: ours, the catalogue's, then what a person gave after `--`."""
+        processes = (f"--numprocesses={self.spec.procs}",) if self.spec.procs > 1 else ()
+        return (*program, f"--junit-xml={report}", *processes, *args, *self.spec.paths)
+
+    @property
+    def check(self) -> str:
+        """The command that shows what cannot be imported."""
+        return f"python3 -m pytest --collect-only {' '.join(self.spec.paths)}"
+
+    def read(self, report: Path) -> SuiteResult:
+        """Read a JUnit report. Raises ValueError where it is not one."""
+        try:
+            root = ElementTree.parse(report).getroot()
+        except ElementTree.ParseError as error:
+            raise ValueError(f"{report} is not a JUnit report: {error}") from error
+        cases: dict[str, Case] = {}
+        for element in root.iter("testcase"):
+            for case in _cases(element, self.spec.allowed_skips):
+                # A test whose tear-down fails is told twice: what failed counts.
+                if case.name not in cases or case.state == "failed":
+                    cases[case.name] = case
+        ordered = sorted(cases.values(), key=lambda case: not case.setup)
+        duration = sum(float(suite.get("time") or 0.0) for suite in root.iter("testsuite"))
+        return SuiteResult(cases=tuple(ordered), duration_s=duration)
+
+
+def _cases(element: ElementTree.Element, allowed_skips: Sequence[str]) -> Iterator[Case]:
+    name = ".".join(filter(None, (element.get("classname"), element.get("name"))))
+    case = Case(name=name, state="passed", duration_s=float(element.get("time") or 0.0))
+    found: dict[str, ElementTree.Element] = {child.tag: child for child in element}
+    for tag in ("error", "failure"):
+        if (child := found.get(tag)) is not None:
+            message = child.get("message") or ""
+            location = _LOCATION.findall(child.text or "")
+            setup = message == _COLLECTING
+            if setup:
+                lines = [line[1:].strip() for line in (child.text or "").splitlines() if line.startswith("E ")]
+                message = f"it could not be collected: {lines[-1] if lines else 'see logs/suite.log'}"
+            yield replace(
+                case,
+                name=f"{SETUP} {name}" if setup else name,
+                state="failed",
+                message=message,
+                location=location[-1] if location else "",
+                setup=setup,
+            )
+            return
+    if (skipped := found.get("skipped")) is not None:
+        state: Literal["skipped"] = "skipped"
+        asked_for = skipped.get("type") != "pytest.xfail"
+        message = skipped.get("message") or ""
+        yield replace(case, state=state, message=message, unexpected=asked_for and name not in allowed_skips)
+        return
+    yield case

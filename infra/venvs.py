@@ -1,0 +1,103 @@
+"""Virtual environments of Python suites: one for what some requirement files hold, made once, used by many runs."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from infra import suites
+from infra.errors import Invalid, SuiteFailed
+from infra.suites import SuiteRun
+from infra.verdict import LINES
+
+_MADE = "made"
+_INCLUDED = re.compile(rb"^\s*(?:-r|-c|--requirement|--constraint)[\s=]+(\S+)", re.MULTILINE)
+_INSTALL_S = 900.0
+_UNUSED_S = 30 * 24 * 3600.0
+
+
+def python_of(folder: Path, files: tuple[Path, ...], suite: SuiteRun) -> tuple[Path, str]:
+    """Return the python of an environment with these requirements, and one line of what was done.
+
+    Two runs that want the same wait for each other. Raises `Invalid` for a file that is missing, and `SuiteFailed`
+    with pip's own words where it cannot be made.
+    """
+    key = _key(files)
+    venv = folder / key
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder / f"{key}.lock"):
+        made = venv / _MADE
+        why = f"unchanged, content {key}"
+        if not made.exists():
+            shutil.rmtree(venv, ignore_errors=True)
+            _make(venv, files, suite)
+            why = f"made, content {key}"
+        made.touch()
+    _drop_unused(folder)
+    return venv / "bin" / "python", why
+
+
+def _key(files: tuple[Path, ...]) -> str:
+    digest = hashlib.sha256(sys.version.encode())
+    waiting, seen = list(files), set[Path]()
+    while waiting:
+        file = waiting.pop(0)
+        if file in seen:
+            continue
+        seen.add(file)
+        try:
+            text = file.read_bytes()
+            digest.update(text + b"\0")
+        except OSError as error:
+            raise Invalid(
+                f"{file}: the suite's requirements cannot be read: {error.strerror}",
+                reference="requirements-missing",
+                remedy="check suite.requirements in the service's file, or INFRA_WORKSPACE",
+            ) from error
+        waiting += [file.parent / os.fsdecode(name) for name in _INCLUDED.findall(text)]
+    return digest.hexdigest()[:12]
+
+
+def _make(venv: Path, files: tuple[Path, ...], suite: SuiteRun) -> None:
+    base = str(getattr(sys, "_base_executable", sys.executable))
+    named = [word for file in files for word in ("-r", str(file))]
+    for argv in (
+        (base, "-m", "venv", str(venv)),
+        (str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-input", *named),
+    ):
+        with suites.start(suite, argv, "requirements.log") as running:
+            code = running.wait(_INSTALL_S)
+            if code != 0:
+                raise SuiteFailed(
+                    f"{running}: {'took too long' if code is None else f'exit code {code}'}",
+                    reference="requirements-not-installed",
+                    remedy=f"run it: {running}",
+                    blame="user",
+                    evidence=tuple(running.tail)[-LINES:],
+                )
+
+
+def _drop_unused(folder: Path) -> None:
+    """Remove what no run has used for 30 days, and what was killed while it was made."""
+    for venv in folder.iterdir():
+        with contextlib.suppress(OSError):
+            used = venv / _MADE if (venv / _MADE).exists() else venv
+            if venv.is_dir() and time.time() - used.stat().st_mtime > _UNUSED_S:
+                with _alone(folder / f"{venv.name}.lock"):
+                    shutil.rmtree(venv, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    with lock.open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        os.utime(lock)
+        yield

@@ -1,0 +1,61 @@
+"""The parallel processes of a suite: what each has for itself. Pure.
+
+A suite learns its workers' values from its environment: `NAME_1` to `NAME_n`, and `INFRA_WORKERS` is n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from infra.model import WorkersSpec
+from infra.placeholders import render
+
+COUNT = "INFRA_WORKERS"
+MOST = 64
+_RUNS = 250
+_NUMBERS = 100_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """One parallel process: `number` counts from 1, as Ginkgo does. `database` and `redis` where the tier has them."""
+
+    number: int
+    run: str
+    service: str
+    database: str | None = None
+    redis: int | None = None
+
+    @property
+    def offset(self) -> int:
+        """The first of 100,000 numbers that no other worker uses, of this run or of any beside it. Fits 32 bits."""
+        return ((int(self.run, 16) % _RUNS) * MOST + self.number - 1) * _NUMBERS
+
+    @property
+    def namespace(self) -> str:
+        """A name of its own: a DNS label, as Kubernetes wants namespaces to be."""
+        return f"{self.service}-{self.run}-{self.number}"
+
+    @property
+    def values(self) -> dict[str, str]:
+        """The placeholders of `[tiers.<tier>.workers.env]`."""
+        values = {
+            "worker": str(self.number),
+            "worker.offset": str(self.offset),
+            "worker.namespace": self.namespace,
+        }
+        if self.database is not None:
+            values["worker.database"] = self.database
+        if self.redis is not None:
+            values["worker.redis"] = str(self.redis)
+        return values
+
+
+def environment(spec: WorkersSpec, workers: tuple[Worker, ...], values: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of all workers: the number is put behind each name."""
+    given = {COUNT: str(len(workers))}
+    for worker in workers:
+        known = {**values, **worker.values}
+        given |= {f"{name}_{worker.number}": render(text, known) for name, text in spec.env.items()}
+    return given

@@ -1,0 +1,62 @@
+"""What a plan takes from the workspace: folders and files that are there and inside of it; migrations. Read only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra import migrations
+from infra.errors import Invalid
+from infra.model import BuildSpec, MigrationsSpec
+
+_CHECK = "check the path, or point INFRA_WORKSPACE at the right workspace"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedFile:
+    """A file copied in before start."""
+
+    path: str
+    content: str
+    mode: int
+    owner: int
+
+
+def inside(workspace: Path, path: str, key: str) -> Path:
+    """Return a path of the catalogue's in the workspace. Raises `Invalid` where links lead out of it."""
+    found = workspace / path
+    if not found.resolve().is_relative_to(workspace.resolve()):
+        raise Invalid(
+            f"{key}: {found} leads out of the workspace, to {found.resolve()}",
+            reference="outside-workspace",
+            remedy="put it into the workspace, or point INFRA_WORKSPACE at a folder that holds both",
+        )
+    return found
+
+
+def check_folder(workspace: Path, cwd: str, key: str) -> None:
+    """Raise `Invalid` where the folder of a suite is not there."""
+    folder = inside(workspace, cwd, key)
+    if not folder.is_dir():
+        raise Invalid(f"{key}: no folder at {folder}", reference="suite-folder-missing", remedy=_CHECK)
+
+
+def check_build(workspace: Path, build: BuildSpec, path: str) -> None:
+    """Raise `Invalid` where what an image is built from is not there."""
+    context = inside(workspace, build.context, f"{path}: build.context")
+    containerfile = inside(workspace, build.containerfile, f"{path}: build.containerfile")
+    if not context.is_dir():
+        what = f"{path}: build.context: no folder at {context}"
+    elif not containerfile.is_file():
+        what = f"{path}: build.containerfile: no file at {containerfile}"
+    else:
+        return
+    raise Invalid(what, reference="build-files-missing", remedy=_CHECK)
+
+
+def migration_files(workspace: Path, spec: MigrationsSpec, key: str) -> tuple[PlannedFile, ...]:
+    """Return the files of a migrations component: the SQL, and `order`, which says how it is applied."""
+    found = migrations.read(inside(workspace, spec.folder, key), key)
+    order = "".join(f"{migration.name}\n" for migration in found)
+    files = (("order", order), *((migration.name, migration.sql) for migration in found))
+    return tuple(PlannedFile(path=f"{spec.target}/{name}", content=text, mode=0o444, owner=0) for name, text in files)
