@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -102,6 +103,26 @@ func (s Storage) Find(ctx context.Context, filter ...string) Page {
 	return found
 }
 
+// Trail is every event of a correlation id, the oldest first. What a client has
+// not written yet is not in it.
+func (s Storage) Trail(ctx context.Context, correlationID string) []audit.Event {
+	GinkgoHelper()
+	found := s.Find(ctx, "correlation_id", correlationID, "limit", "1000")
+	Expect(found.Pagination.HasMore).To(BeFalse(), "the trail of %s is longer than a page", correlationID)
+	slices.Reverse(found.Data)
+	return found.Data
+}
+
+// WaitUntilHealthy is for BeforeSuite: a stack that is not up fails it, by name.
+func (s Storage) WaitUntilHealthy(ctx context.Context) {
+	GinkgoHelper()
+	Eventually(ctx, func() (int, error) {
+		resp, err := s.Try(ctx, http.MethodGet, "/health", "", nil)
+		return resp.Status, err
+	}, "30s").Should(Equal(http.StatusOK), "DataStorage at %s is not healthy", s.URL)
+}
+
+// Decode reads a JSON body.
 func (r Response) Decode(into any) {
 	GinkgoHelper()
 	Expect(json.Unmarshal(r.Body, into)).To(Succeed(), "%s", r.Body)

@@ -3,7 +3,6 @@
 package notification_test
 
 import (
-	"net/http"
 	"testing"
 	"time"
 
@@ -35,11 +34,7 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	database = OpenDatabase(ctx, Required("POSTGRES_DB"))
 	cache = redis.NewClient(&redis.Options{Addr: Required("REDIS_ADDR")})
 	DeferCleanup(cache.Close)
-
-	Eventually(ctx, func() (int, error) {
-		resp, err := storage.Try(ctx, http.MethodGet, "/health", "", nil)
-		return resp.Status, err
-	}, "30s").Should(Equal(http.StatusOK), "DataStorage at %s is not healthy", storage.URL)
+	storage.WaitUntilHealthy(ctx)
 })
 
 // uniqueID keeps a spec's data apart from that of all others.
