@@ -71,9 +71,11 @@ class Trail:
             self.counts.dropped += 1
 
     @contextlib.asynccontextmanager
-    async def running(self):  # noqa: ANN201 - AsyncIterator[None]
+    async def running(self):
         """Write in the background; at the end what is left is written, as far as `close_timeout` allows."""
-        async with httpx.AsyncClient(transport=self._transport, timeout=self._policy.request_timeout) as client:
+        timeout = self._policy.request_timeout
+        # DataStorage is a neighbour: the way to it is never through the environment's proxy.
+        async with httpx.AsyncClient(transport=self._transport, timeout=timeout, trust_env=False) as client:
             writer = asyncio.create_task(self._write_all(client))
             try:
                 yield
@@ -137,7 +139,7 @@ class Trail:
                 await asyncio.sleep(self._policy.backoff * 2 ** (attempt - 1))
             try:
                 answer = await client.post(self._url + _BATCH_PATH, json=batch)
-            except httpx.HTTPError as error:
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
                 why = f"{type(error).__name__}: {error}"
                 continue
             if answer.status_code == 201:

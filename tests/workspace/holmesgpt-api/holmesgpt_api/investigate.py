@@ -49,7 +49,7 @@ class Model:
         except ValidationError as error:
             why = f"{error.error_count()} errors in its answer, first: {error.errors()[0]['msg']}"
             raise Problem(502, "llm-failed", "LLM failed", why) from error
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise Problem(502, "llm-failed", "LLM failed", f"{type(error).__name__}: {error}") from error
 
 

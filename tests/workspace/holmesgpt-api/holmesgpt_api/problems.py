@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
@@ -17,12 +15,16 @@ _KINDS = {404: ("not-found", "Not found"), 405: ("method-not-allowed", "Method n
 class Problem(Exception):
     """An error that knows its status; `kind` is the last part of its type and stays the same."""
 
-    def __init__(self, status: int, kind: str, title: str, detail: str, **more: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self, status: int, kind: str, title: str, detail: str, errors: list[dict[str, str]] | None = None
+    ) -> None:
         super().__init__(f"{status} {title}: {detail}")
         self.status = status
         self.kind = kind
         self.detail = detail
-        self.body = {"type": _TYPE_BASE + kind, "title": title, "status": status, "detail": detail, **more}
+        self.body = {"type": _TYPE_BASE + kind, "title": title, "status": status, "detail": detail}
+        if errors:
+            self.body["errors"] = errors
 
 
 def install(app: FastAPI, *, plain: bool = False) -> None:

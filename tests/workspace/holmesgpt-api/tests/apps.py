@@ -6,7 +6,6 @@ from typing import Any
 
 import httpx
 from fastapi import FastAPI
-
 from holmesgpt_api.app import create_app
 from holmesgpt_api.audit import Policy
 from holmesgpt_api.settings import Settings
@@ -16,18 +15,20 @@ from holmesgpt_api.settings import Settings
 async def running(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """Give a client of an application; when this is left its audit trail is written, as after a SIGTERM."""
     transport = httpx.ASGITransport(app=app)
-    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://app") as client:
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://app") as client,
+    ):
         yield client
 
 
-def quick(**changes: Any) -> Policy:
-    """Return a policy that waits for nothing for long."""
-    return Policy(**{"flush_every": 0.02, "backoff": 0.005, **changes})
+QUICK = Policy(flush_every=0.02, backoff=0.005)
+"""Waits for nothing for long; tests change what they are about by `replace`."""
 
 
-def mock_app(url: str = "", **more: Any) -> FastAPI:
+def mock_app(url: str = "", policy: Policy = QUICK) -> FastAPI:
     """Return an application in mock mode without a fault."""
-    return create_app(Settings(mock_llm=True, data_storage_url=url), policy=quick(), **more)
+    return create_app(Settings(mock_llm=True, data_storage_url=url), policy=policy)
 
 
 def check_problem(answer: httpx.Response, status: int, kind: str) -> dict[str, Any]:

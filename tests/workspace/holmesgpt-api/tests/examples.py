@@ -7,7 +7,7 @@ INCIDENT = "/api/v1/incident/analyze"
 RECOVERY = "/api/v1/recovery/analyze"
 
 
-def incident(signal: str = "OOMKilled", **changes: Any) -> dict[str, Any]:
+def incident(signal: str = "OOMKilled", **changes: object) -> dict[str, Any]:
     """Return an incident that no other test has."""
     return {
         "incident_id": f"incident-{uuid.uuid4()}",
@@ -18,7 +18,7 @@ def incident(signal: str = "OOMKilled", **changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def recovery(signal: str, *attempted: str, **changes: Any) -> dict[str, Any]:
+def recovery(signal: str, *attempted: str, **changes: object) -> dict[str, Any]:
     """Return an incident in which workflows were run and did not help."""
     attempts = [{"workflow_id": name, "error": "timed out"} for name in attempted]
     return incident(signal, attempts=attempts, **changes)

@@ -6,7 +6,6 @@ import httpx
 import pytest
 from apps import check_problem, mock_app, running
 from examples import INCIDENT, RECOVERY, incident
-
 from holmesgpt_api.app import create_app
 from holmesgpt_api.settings import Settings
 
@@ -55,7 +54,9 @@ async def test_a_recovery_without_attempts_is_refused() -> None:
 async def test_a_model_is_asked_and_its_finding_decided_on() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         assert b"OOMKilled" in request.content
-        return httpx.Response(200, json={"root_cause": "a leak", "confidence": 0.6, "workflows": [{"workflow_id": "x"}]})
+        return httpx.Response(
+            200, json={"root_cause": "a leak", "confidence": 0.6, "workflows": [{"workflow_id": "x"}]}
+        )
 
     app = create_app(Settings(llm_url="http://llm"), llm_transport=httpx.MockTransport(answer))
     async with running(app) as client:

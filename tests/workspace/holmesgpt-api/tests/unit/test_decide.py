@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from examples import incident, recovery
-
 from holmesgpt_api.decide import decide
 from holmesgpt_api.investigate import Mock
 from holmesgpt_api.models import Analysis, IncidentRequest, RecoveryRequest

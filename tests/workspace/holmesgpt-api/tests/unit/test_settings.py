@@ -1,7 +1,6 @@
 """The environment."""
 
 import pytest
-
 from holmesgpt_api.settings import Settings
 
 
