@@ -74,7 +74,7 @@ class _Service:
         self._analyses: Counter[tuple[str, str]] = Counter()
 
     async def analyze(self, kind: str, request: IncidentRequest) -> Analysis:
-        about = {"incident_id": request.incident_id, "signal_type": request.signal.type}
+        about: dict[str, object] = {"incident_id": request.incident_id, "signal_type": request.signal.type}
         self._record(f"{kind}.requested", "pending", request, about)
         try:
             analysis = decide(request, await self._investigator.investigate(request), fault=self._fault)

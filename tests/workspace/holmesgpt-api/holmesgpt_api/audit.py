@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import uuid
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -71,7 +72,7 @@ class Trail:
             self.counts.dropped += 1
 
     @contextlib.asynccontextmanager
-    async def running(self):
+    async def running(self) -> AsyncIterator[None]:
         """Write in the background; at the end what is left is written, as far as `close_timeout` allows."""
         timeout = self._policy.request_timeout
         # DataStorage is a neighbour: the way to it is never through the environment's proxy.

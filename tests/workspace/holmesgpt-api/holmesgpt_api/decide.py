@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 
-from holmesgpt_api.models import Analysis, Attempt, Finding, IncidentRequest, RecoveryRequest
+from holmesgpt_api.models import Analysis, Attempt, Finding, IncidentRequest, Reason, RecoveryRequest
 
 REVIEW_BELOW = 0.7
 _LOSS_PER_ATTEMPT = 0.15
@@ -20,7 +20,7 @@ def decide(request: IncidentRequest, finding: Finding, *, fault: str = "") -> An
     failed = set() if fault == "repeat-workflow" else {attempt.workflow_id for attempt in attempts}
     left = tuple(workflow for workflow in finding.workflows if workflow.workflow_id not in failed)
     confidence = round(max(0.0, finding.confidence - _LOSS_PER_ATTEMPT * len(attempts)), 2)
-    reason = None
+    reason: Reason | None = None
     if not finding.workflows:
         reason = "no_workflow"
     elif not left:

@@ -83,6 +83,9 @@ class Finding(Shape):
     workflows: tuple[Workflow, ...] = ()
 
 
+Reason = Literal["no_workflow", "low_confidence", "workflows_exhausted"]
+
+
 class Analysis(Shape):
     """The answer. Without a `recommended_workflow` a human has to look."""
 
@@ -95,6 +98,6 @@ class Analysis(Shape):
     recommended_workflow: Workflow | None
     alternative_workflows: tuple[Workflow, ...]
     needs_human_review: bool
-    human_review_reason: Literal["no_workflow", "low_confidence", "workflows_exhausted"] | None
+    human_review_reason: Reason | None
     is_recovery: bool
     attempt: int

@@ -22,7 +22,7 @@ class Problem(Exception):
         self.status = status
         self.kind = kind
         self.detail = detail
-        self.body = {"type": _TYPE_BASE + kind, "title": title, "status": status, "detail": detail}
+        self.body: dict[str, object] = {"type": _TYPE_BASE + kind, "title": title, "status": status, "detail": detail}
         if errors:
             self.body["errors"] = errors
 

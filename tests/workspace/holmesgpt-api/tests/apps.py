@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 from fastapi import FastAPI
+
 from holmesgpt_api.app import create_app
 from holmesgpt_api.audit import Policy
 from holmesgpt_api.settings import Settings
@@ -35,7 +36,7 @@ def check_problem(answer: httpx.Response, status: int, kind: str) -> dict[str, A
     """Check that an answer is RFC 7807's, with all members, and return it."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
-    body = answer.json()
+    body: dict[str, Any] = answer.json()
     assert {"type", "title", "status", "detail", "instance"} <= body.keys()
     assert body["type"] == f"https://kubernaut.ai/problems/{kind}"
     assert (body["status"], body["instance"]) == (status, answer.request.url.path)

@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
-from apps import QUICK, running
 from fastapi import FastAPI
+
+from apps import QUICK, running
 from holmesgpt_api.app import create_app
 from holmesgpt_api.settings import Settings
 from stack import Server, Storage, required

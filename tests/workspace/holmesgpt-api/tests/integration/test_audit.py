@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import httpx
 import pytest
+from fastapi import FastAPI
+
 from apps import QUICK, mock_app, running
 from examples import INCIDENT, incident
-from fastapi import FastAPI
 from holmesgpt_api.app import create_app
 from holmesgpt_api.audit import Counts, Policy
 from holmesgpt_api.settings import Settings

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+
 from apps import check_problem
 from examples import INCIDENT, RECOVERY, incident, recovery
 from stack import Server, Storage

@@ -4,9 +4,10 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
+
 from apps import check_problem, running
 from examples import INCIDENT, RECOVERY, incident, recovery
-from fastapi import FastAPI
 from holmesgpt_api.app import create_app
 from holmesgpt_api.settings import Settings
 from stack import Storage
@@ -74,14 +75,14 @@ async def test_an_investigation_that_cannot_be_is_a_failure(settings: Settings, 
 
 
 async def test_a_request_that_is_not_valid_leaves_nothing(app: FastAPI, storage: Storage) -> None:
-    request = incident(signal={})
+    request = incident("")
     async with running(app) as client:
         assert (await client.post(INCIDENT, json=request)).status_code == 400
     assert await storage.trail(request) == []
 
 
 async def test_a_field_that_is_wrong_is_told_as_a_problem(client: httpx.AsyncClient) -> None:
-    problem = check_problem(await client.post(INCIDENT, json=incident(signal={})), 400, "validation-error")
+    problem = check_problem(await client.post(INCIDENT, json=incident("")), 400, "validation-error")
     assert [error["field"] for error in problem["errors"]] == ["signal.type"]
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from apps import check_problem, mock_app, running
 from examples import INCIDENT, RECOVERY, incident
 from holmesgpt_api.app import create_app

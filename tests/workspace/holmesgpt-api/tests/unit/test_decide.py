@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+
 from examples import incident, recovery
 from holmesgpt_api.decide import decide
 from holmesgpt_api.investigate import Mock

@@ -1,6 +1,7 @@
 """The environment."""
 
 import pytest
+
 from holmesgpt_api.settings import Settings
 
 
