@@ -3,17 +3,13 @@ package notification_test
 import (
 	"context"
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
 	"github.com/kubernaut/workspace/pkg/audit"
+	. "github.com/kubernaut/workspace/test/support"
 )
 
 var _ = Describe("The audit client", func() {
@@ -21,9 +17,9 @@ var _ = Describe("The audit client", func() {
 		correlationID := uniqueID()
 		client := newClient(func(c *audit.Config) { c.BatchSize, c.FlushInterval = 3, time.Hour })
 		record(client, correlationID, 7)
-		Expect(closeInTime(ctx, client)).To(Succeed())
+		Expect(CloseInTime(ctx, client)).To(Succeed())
 		Expect(client.Stats()).To(Equal(audit.Stats{Written: 7, Batches: 3}))
-		Expect(storage.find(ctx, "correlation_id", correlationID).Pagination.Total).To(Equal(7))
+		Expect(storage.Find(ctx, "correlation_id", correlationID).Pagination.Total).To(Equal(7))
 	})
 
 	It("writes a batch as soon as it is full", func(ctx SpecContext) {
@@ -45,36 +41,36 @@ var _ = Describe("The audit client", func() {
 		e.ID, e.Version, e.Timestamp = "", "", time.Time{}
 		client := newClient(func(*audit.Config) {})
 		Expect(client.Record(e)).To(Succeed())
-		Expect(closeInTime(ctx, client)).To(Succeed())
-		found := storage.find(ctx, "correlation_id", e.CorrelationID).Data
+		Expect(CloseInTime(ctx, client)).To(Succeed())
+		found := storage.Find(ctx, "correlation_id", e.CorrelationID).Data
 		Expect(found).To(HaveLen(1))
 		Expect(found[0].Version).To(Equal(audit.Version))
 		Expect(found[0].Timestamp).To(BeTemporally("~", time.Now(), 10*time.Second))
 	})
 
 	It("tries again while DataStorage answers 503", func(ctx SpecContext) {
-		client := newClient(func(c *audit.Config) { c.URL = flaky(2, http.StatusServiceUnavailable) })
+		client := newClient(func(c *audit.Config) { c.URL = storage.Flaky(2, http.StatusServiceUnavailable) })
 		record(client, uniqueID(), 4)
-		Expect(closeInTime(ctx, client)).To(Succeed())
+		Expect(CloseInTime(ctx, client)).To(Succeed())
 		Expect(client.Stats().Written).To(Equal(int64(4)))
 		Expect(client.Stats().Retries).To(BeNumerically(">=", 2))
 	})
 
 	It("stores events once although the answer to them was lost", func(ctx SpecContext) {
 		correlationID := uniqueID()
-		client := newClient(func(c *audit.Config) { c.URL = loseFirstAnswer() })
+		client := newClient(func(c *audit.Config) { c.URL = storage.LosingFirstAnswer() })
 		record(client, correlationID, 6)
-		Expect(closeInTime(ctx, client)).To(Succeed())
+		Expect(CloseInTime(ctx, client)).To(Succeed())
 		Expect(client.Stats().Retries).To(BeNumerically(">=", 1))
-		Expect(storage.find(ctx, "correlation_id", correlationID).Pagination.Total).To(Equal(6))
+		Expect(storage.Find(ctx, "correlation_id", correlationID).Pagination.Total).To(Equal(6))
 	})
 
 	It("gives up a batch after its last attempt and says so", func(ctx SpecContext) {
 		client := newClient(func(c *audit.Config) {
-			c.URL, c.MaxAttempts, c.FlushInterval = flaky(1000, http.StatusInternalServerError), 3, time.Hour
+			c.URL, c.MaxAttempts, c.FlushInterval = storage.Flaky(1000, http.StatusInternalServerError), 3, time.Hour
 		})
 		record(client, uniqueID(), 2)
-		Expect(closeInTime(ctx, client)).To(MatchError(ContainSubstring("2 of 2 events failed: 500")))
+		Expect(CloseInTime(ctx, client)).To(MatchError(ContainSubstring("2 of 2 events failed: 500")))
 		Expect(client.Stats()).To(Equal(audit.Stats{Failed: 2, Retries: 2}))
 	})
 
@@ -83,29 +79,29 @@ var _ = Describe("The audit client", func() {
 		e.Outcome = "perhaps"
 		client := newClient(func(*audit.Config) {})
 		Expect(client.Record(e)).To(Succeed())
-		Expect(closeInTime(ctx, client)).To(MatchError(ContainSubstring("event_outcome")))
+		Expect(CloseInTime(ctx, client)).To(MatchError(ContainSubstring("event_outcome")))
 		Expect(client.Stats()).To(Equal(audit.Stats{Failed: 1}))
 	})
 
 	It("drops events when its buffer is full instead of blocking its caller", func(ctx SpecContext) {
-		address, release := stuck()
+		address, release := storage.Stuck()
 		client := newClient(func(c *audit.Config) { c.URL, c.BufferSize, c.BatchSize = address, 2, 1 })
 		start := time.Now()
 		Eventually(func() error { return client.Record(newEvent(uniqueID())) }, "5s", "1ms").Should(MatchError(audit.ErrBufferFull))
 		Expect(time.Since(start)).To(BeNumerically("<", 5*time.Second))
 		Expect(client.Stats().Dropped).To(Equal(int64(1)))
 		release()
-		Expect(closeInTime(ctx, client)).To(Succeed())
+		Expect(CloseInTime(ctx, client)).To(Succeed())
 	})
 
 	It("takes nothing after it was closed", func(ctx SpecContext) {
 		client := newClient(func(*audit.Config) {})
-		Expect(closeInTime(ctx, client)).To(Succeed())
+		Expect(CloseInTime(ctx, client)).To(Succeed())
 		Expect(client.Record(newEvent(uniqueID()))).To(MatchError(audit.ErrClosed))
 	})
 
 	It("ends in time when DataStorage does not, and counts the rest as failed", func(ctx SpecContext) {
-		address, _ := stuck()
+		address, _ := storage.Stuck()
 		client := newClient(func(c *audit.Config) { c.URL = address })
 		record(client, uniqueID(), 3)
 		impatient, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
@@ -116,10 +112,10 @@ var _ = Describe("The audit client", func() {
 	It("loses nothing when many goroutines record at once", func(ctx SpecContext) {
 		correlationID := uniqueID()
 		client := newClient(func(c *audit.Config) { c.BatchSize = 50 })
-		inParallel(8, func() { record(client, correlationID, 25) })
-		Expect(closeInTime(ctx, client)).To(Succeed())
+		InParallel(8, func() { record(client, correlationID, 25) })
+		Expect(CloseInTime(ctx, client)).To(Succeed())
 		Expect(client.Stats()).To(And(HaveField("Written", int64(200)), HaveField("Dropped", int64(0))))
-		Expect(storage.find(ctx, "correlation_id", correlationID).Pagination.Total).To(Equal(200))
+		Expect(storage.Find(ctx, "correlation_id", correlationID).Pagination.Total).To(Equal(200))
 	})
 })
 
@@ -128,59 +124,4 @@ func record(client *audit.Client, correlationID string, n int) {
 	for _, e := range series(correlationID, n) {
 		Expect(client.Record(e)).To(Succeed())
 	}
-}
-
-// serve is an HTTP server for the length of the spec.
-func serve(handler http.HandlerFunc) string {
-	server := httptest.NewServer(handler)
-	DeferCleanup(server.Close)
-	return server.URL
-}
-
-func proxy() http.Handler {
-	GinkgoHelper()
-	target, err := url.Parse(storage.url)
-	Expect(err).NotTo(HaveOccurred())
-	return httputil.NewSingleHostReverseProxy(target)
-}
-
-// flaky answers the first n requests with a status, and lets the others through.
-func flaky(n int64, status int) string {
-	through := proxy()
-	var requests atomic.Int64
-	return serve(func(w http.ResponseWriter, r *http.Request) {
-		if requests.Add(1) <= n {
-			w.WriteHeader(status)
-			return
-		}
-		through.ServeHTTP(w, r)
-	})
-}
-
-// loseFirstAnswer lets all requests through and one answer not.
-func loseFirstAnswer() string {
-	through := proxy()
-	var requests atomic.Int64
-	return serve(func(w http.ResponseWriter, r *http.Request) {
-		if requests.Add(1) > 1 {
-			through.ServeHTTP(w, r)
-			return
-		}
-		through.ServeHTTP(httptest.NewRecorder(), r)
-		panic(http.ErrAbortHandler)
-	})
-}
-
-// stuck answers nothing before release, and then lets requests through.
-func stuck() (address string, release func()) {
-	GinkgoHelper()
-	through := proxy()
-	released := make(chan struct{})
-	release = sync.OnceFunc(func() { close(released) })
-	address = serve(func(w http.ResponseWriter, r *http.Request) {
-		<-released
-		through.ServeHTTP(w, r)
-	})
-	DeferCleanup(release) // before the server's Close, which waits for its requests
-	return address, release
 }

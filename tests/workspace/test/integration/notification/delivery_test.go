@@ -11,6 +11,7 @@ import (
 
 	"github.com/kubernaut/workspace/pkg/audit"
 	"github.com/kubernaut/workspace/pkg/notification"
+	. "github.com/kubernaut/workspace/test/support"
 )
 
 // channel fails with its errors, one after another, and then works.
@@ -53,10 +54,10 @@ var _ = Describe("Delivering a notification", func() {
 	})
 
 	// trail is the audit trail of n, newest first, when everything is written.
-	trail := func(ctx context.Context, n notification.Notification) page {
+	trail := func(ctx context.Context, n notification.Notification) Page {
 		GinkgoHelper()
-		Expect(closeInTime(ctx, client)).To(Succeed())
-		return storage.find(ctx, "correlation_id", n.CorrelationID)
+		Expect(CloseInTime(ctx, client)).To(Succeed())
+		return storage.Find(ctx, "correlation_id", n.CorrelationID)
 	}
 
 	It("leaves a trail from sending to sent", func(ctx SpecContext) {
@@ -64,7 +65,7 @@ var _ = Describe("Delivering a notification", func() {
 		delivery, err := dispatcher.Deliver(ctx, n)
 		Expect(err).NotTo(HaveOccurred())
 		Expect(delivery.State).To(Equal(notification.Sent))
-		Expect(trail(ctx, n).types()).To(ConsistOf("notification.message.sending", "notification.message.sent"))
+		Expect(trail(ctx, n).Types()).To(ConsistOf("notification.message.sending", "notification.message.sent"))
 	})
 
 	It("tries again after a failure that may pass", func(ctx SpecContext) {
@@ -101,7 +102,7 @@ var _ = Describe("Delivering a notification", func() {
 		_, err := dispatcher.Deliver(ctx, n)
 		Expect(err).To(HaveOccurred())
 		Expect(trail(ctx, n).Pagination.Total).To(Equal(2))
-		failed := storage.find(ctx, "correlation_id", n.CorrelationID, "event_outcome", "failure").Data
+		failed := storage.Find(ctx, "correlation_id", n.CorrelationID, "event_outcome", "failure").Data
 		Expect(failed).To(HaveLen(1))
 		Expect(string(failed[0].Data)).To(ContainSubstring("no such recipient"))
 	})
@@ -122,7 +123,7 @@ var _ = Describe("Delivering a notification", func() {
 		Expect(err).NotTo(HaveOccurred())
 		Expect(second.State).To(Equal(notification.Suppressed))
 		Expect(slack.sent).To(Equal(1))
-		Expect(trail(ctx, n).types()).To(ContainElement("notification.message.suppressed"))
+		Expect(trail(ctx, n).Types()).To(ContainElement("notification.message.suppressed"))
 	})
 
 	It("does not take a message for a duplicate whose delivery failed", func(ctx SpecContext) {

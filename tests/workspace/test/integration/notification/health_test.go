@@ -9,23 +9,25 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+
+	. "github.com/kubernaut/workspace/test/support"
 )
 
 var _ = Describe("DataStorage's own state", func() {
 	It("says that it is healthy and connected to its database", func(ctx SpecContext) {
-		resp := storage.get(ctx, "/health")
+		resp := storage.Get(ctx, "/health")
 		Expect(resp.Status).To(Equal(http.StatusOK))
 		Expect(resp.Body).To(MatchJSON(`{"status": "healthy", "database": "connected"}`))
 	})
 
 	It("is ready for requests", func(ctx SpecContext) {
-		resp := storage.get(ctx, "/health/ready")
+		resp := storage.Get(ctx, "/health/ready")
 		Expect(resp.Status).To(Equal(http.StatusOK))
 		Expect(resp.Body).To(MatchJSON(`{"status": "ready"}`))
 	})
 
 	It("is alive", func(ctx SpecContext) {
-		Expect(storage.get(ctx, "/health/live").Status).To(Equal(http.StatusOK))
+		Expect(storage.Get(ctx, "/health/live").Status).To(Equal(http.StatusOK))
 	})
 
 	It("serves its metrics in Prometheus' text format on a port of their own", func(ctx SpecContext) {
@@ -36,25 +38,25 @@ var _ = Describe("DataStorage's own state", func() {
 	})
 
 	It("does not serve metrics on the port of the API", func(ctx SpecContext) {
-		Expect(storage.get(ctx, "/metrics").Status).To(Equal(http.StatusNotFound))
+		Expect(storage.Get(ctx, "/metrics").Status).To(Equal(http.StatusNotFound))
 	})
 
 	It("counts the events that it writes", func(ctx SpecContext) {
 		before := counter(ctx, "written")
-		storage.write(ctx, newEvent(uniqueID()), newEvent(uniqueID()))
+		storage.Write(ctx, newEvent(uniqueID()), newEvent(uniqueID()))
 		Expect(counter(ctx, "written")).To(BeNumerically(">=", before+2))
 	})
 
 	It("counts the events that it refuses", func(ctx SpecContext) {
 		before := counter(ctx, "rejected")
-		storage.post(ctx, eventsPath, map[string]string{})
+		storage.Post(ctx, EventsPath, map[string]string{})
 		Expect(counter(ctx, "rejected")).To(BeNumerically(">=", before+1))
 	})
 })
 
-func scrape(ctx context.Context) response {
+func scrape(ctx context.Context) Response {
 	GinkgoHelper()
-	resp, err := api{url: metricsURL}.try(ctx, http.MethodGet, "", "", nil)
+	resp, err := Storage{URL: metricsURL}.Try(ctx, http.MethodGet, "", "", nil)
 	Expect(err).NotTo(HaveOccurred())
 	return resp
 }

@@ -10,71 +10,72 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/kubernaut/workspace/pkg/audit"
+	. "github.com/kubernaut/workspace/test/support"
 )
 
 var _ = Describe("Reading events", func() {
 	It("finds by correlation id and leaves out the events of others", func(ctx SpecContext) {
 		mine, other := newEvent(uniqueID()), newEvent(uniqueID())
-		storage.write(ctx, mine)
-		storage.write(ctx, other)
-		Expect(storage.find(ctx, "correlation_id", mine.CorrelationID).ids()).To(Equal([]string{mine.ID}))
+		storage.Write(ctx, mine)
+		storage.Write(ctx, other)
+		Expect(storage.Find(ctx, "correlation_id", mine.CorrelationID).IDs()).To(Equal([]string{mine.ID}))
 	})
 
 	It("finds by event type", func(ctx SpecContext) {
 		sent, failed := pair(func(e *audit.Event) { e.Type = "notification.message.failed" })
-		storage.write(ctx, sent, failed)
-		found := storage.find(ctx, "correlation_id", sent.CorrelationID, "event_type", "notification.message.failed")
-		Expect(found.types()).To(Equal([]string{"notification.message.failed"}))
+		storage.Write(ctx, sent, failed)
+		found := storage.Find(ctx, "correlation_id", sent.CorrelationID, "event_type", "notification.message.failed")
+		Expect(found.Types()).To(Equal([]string{"notification.message.failed"}))
 	})
 
 	It("finds by event category", func(ctx SpecContext) {
 		ours, gateways := pair(func(e *audit.Event) { e.Category = "gateway" })
-		storage.write(ctx, ours, gateways)
-		found := storage.find(ctx, "correlation_id", ours.CorrelationID, "event_category", "gateway")
-		Expect(found.ids()).To(Equal([]string{gateways.ID}))
+		storage.Write(ctx, ours, gateways)
+		found := storage.Find(ctx, "correlation_id", ours.CorrelationID, "event_category", "gateway")
+		Expect(found.IDs()).To(Equal([]string{gateways.ID}))
 	})
 
 	It("finds by event outcome", func(ctx SpecContext) {
 		success, failure := pair(func(e *audit.Event) { e.Outcome = "failure" })
-		storage.write(ctx, success, failure)
-		found := storage.find(ctx, "correlation_id", success.CorrelationID, "event_outcome", "failure")
-		Expect(found.ids()).To(Equal([]string{failure.ID}))
+		storage.Write(ctx, success, failure)
+		found := storage.Find(ctx, "correlation_id", success.CorrelationID, "event_outcome", "failure")
+		Expect(found.IDs()).To(Equal([]string{failure.ID}))
 	})
 
 	It("finds only what all of several filters match", func(ctx SpecContext) {
 		a, b := pair(func(e *audit.Event) { e.Outcome = "failure" })
 		c, d := newEvent(a.CorrelationID), newEvent(a.CorrelationID)
 		c.Action, d.Category, d.Outcome = "escalated", "workflow", "failure"
-		storage.write(ctx, a, b, c, d)
-		found := storage.find(ctx, "correlation_id", a.CorrelationID, "event_outcome", "failure", "event_category", "notification")
-		Expect(found.ids()).To(Equal([]string{b.ID}))
+		storage.Write(ctx, a, b, c, d)
+		found := storage.Find(ctx, "correlation_id", a.CorrelationID, "event_outcome", "failure", "event_category", "notification")
+		Expect(found.IDs()).To(Equal([]string{b.ID}))
 	})
 
 	It("includes an event that happened at since", func(ctx SpecContext) {
 		events := series(uniqueID(), 3)
-		storage.write(ctx, events...)
-		found := storage.find(ctx, "correlation_id", events[0].CorrelationID, "since", exactly(events[1].Timestamp))
-		Expect(found.ids()).To(ConsistOf(events[1].ID, events[2].ID))
+		storage.Write(ctx, events...)
+		found := storage.Find(ctx, "correlation_id", events[0].CorrelationID, "since", exactly(events[1].Timestamp))
+		Expect(found.IDs()).To(ConsistOf(events[1].ID, events[2].ID))
 	})
 
 	It("excludes an event that happened at until", func(ctx SpecContext) {
 		events := series(uniqueID(), 3)
-		storage.write(ctx, events...)
-		found := storage.find(ctx, "correlation_id", events[0].CorrelationID, "until", exactly(events[1].Timestamp))
-		Expect(found.ids()).To(ConsistOf(events[0].ID))
+		storage.Write(ctx, events...)
+		found := storage.Find(ctx, "correlation_id", events[0].CorrelationID, "until", exactly(events[1].Timestamp))
+		Expect(found.IDs()).To(ConsistOf(events[0].ID))
 	})
 
 	It("lists the newest event first", func(ctx SpecContext) {
 		events := series(uniqueID(), 4)
-		storage.write(ctx, events...)
+		storage.Write(ctx, events...)
 		slices.Reverse(events)
-		Expect(storage.find(ctx, "correlation_id", events[0].CorrelationID).ids()).To(Equal(page{Data: events}.ids()))
+		Expect(storage.Find(ctx, "correlation_id", events[0].CorrelationID).IDs()).To(Equal(Page{Data: events}.IDs()))
 	})
 
 	It("cuts a page at limit and says that there is more", func(ctx SpecContext) {
 		events := series(uniqueID(), 3)
-		storage.write(ctx, events...)
-		found := storage.find(ctx, "correlation_id", events[0].CorrelationID, "limit", "2")
+		storage.Write(ctx, events...)
+		found := storage.Find(ctx, "correlation_id", events[0].CorrelationID, "limit", "2")
 		Expect(found.Data).To(HaveLen(2))
 		Expect(found.Pagination.Total).To(Equal(3))
 		Expect(found.Pagination.HasMore).To(BeTrue())
@@ -82,8 +83,8 @@ var _ = Describe("Reading events", func() {
 
 	It("says on the last page that there is no more", func(ctx SpecContext) {
 		events := series(uniqueID(), 3)
-		storage.write(ctx, events...)
-		found := storage.find(ctx, "correlation_id", events[0].CorrelationID, "limit", "2", "offset", "2")
+		storage.Write(ctx, events...)
+		found := storage.Find(ctx, "correlation_id", events[0].CorrelationID, "limit", "2", "offset", "2")
 		Expect(found.Data).To(HaveLen(1))
 		Expect(found.Pagination.HasMore).To(BeFalse())
 	})
@@ -93,26 +94,26 @@ var _ = Describe("Reading events", func() {
 		for i := range events {
 			events[i].Timestamp = events[0].Timestamp // the order must not depend on luck
 		}
-		storage.write(ctx, events...)
+		storage.Write(ctx, events...)
 		var ids []string
 		for offset := 0; offset < 11; offset += 3 {
-			found := storage.find(ctx, "correlation_id", events[0].CorrelationID, "limit", "3", "offset", strconv.Itoa(offset))
-			ids = append(ids, found.ids()...)
+			found := storage.Find(ctx, "correlation_id", events[0].CorrelationID, "limit", "3", "offset", strconv.Itoa(offset))
+			ids = append(ids, found.IDs()...)
 		}
-		Expect(ids).To(ConsistOf(page{Data: events}.ids()))
+		Expect(ids).To(ConsistOf(Page{Data: events}.IDs()))
 	})
 
 	It("answers a page beyond the end with an empty array", func(ctx SpecContext) {
 		e := newEvent(uniqueID())
-		storage.write(ctx, e)
-		resp := storage.get(ctx, eventsPath+"?offset=10&correlation_id="+e.CorrelationID)
+		storage.Write(ctx, e)
+		resp := storage.Get(ctx, EventsPath+"?offset=10&correlation_id="+e.CorrelationID)
 		Expect(resp.Status).To(Equal(http.StatusOK))
 		Expect(resp.Body).To(MatchJSON(`{"data": [], "pagination": {"limit": 100, "offset": 10, "total": 1, "has_more": false}}`))
 	})
 
 	It("finds nothing for a filter that has SQL in it", func(ctx SpecContext) {
-		storage.write(ctx, newEvent(uniqueID()))
-		Expect(storage.find(ctx, "correlation_id", "' OR '1'='1").Data).To(BeEmpty())
+		storage.Write(ctx, newEvent(uniqueID()))
+		Expect(storage.Find(ctx, "correlation_id", "' OR '1'='1").Data).To(BeEmpty())
 	})
 })
 

@@ -10,6 +10,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/kubernaut/workspace/pkg/notification"
+	. "github.com/kubernaut/workspace/test/support"
 )
 
 var _ = Describe("PostgreSQL under DataStorage", func() {
@@ -37,7 +38,7 @@ var _ = Describe("PostgreSQL under DataStorage", func() {
 	It("holds the very row that DataStorage was given", func(ctx SpecContext) {
 		e := newEvent(uniqueID())
 		e.Data = []byte(`{"channel": "e-mail", "recipients": 3}`)
-		Expect(storage.post(ctx, eventsPath, e).Status).To(Equal(http.StatusCreated))
+		Expect(storage.Post(ctx, EventsPath, e).Status).To(Equal(http.StatusCreated))
 		rows := one[int](ctx, `SELECT count(*) FROM audit_events WHERE event_id = $1 AND event_timestamp = $2
 			AND correlation_id = $3 AND event_data->>'channel' = 'e-mail'`, e.ID, e.Timestamp, e.CorrelationID)
 		Expect(rows).To(Equal(1))
@@ -45,7 +46,7 @@ var _ = Describe("PostgreSQL under DataStorage", func() {
 
 	It("puts a row into the partition of its month", func(ctx SpecContext) {
 		e := newEvent(uniqueID())
-		storage.write(ctx, e)
+		storage.Write(ctx, e)
 		partition := one[string](ctx, `SELECT tableoid::regclass::text FROM audit_events WHERE event_id = $1`, e.ID)
 		Expect(partition).To(Equal(e.Timestamp.Format("audit_events_2006_01")))
 	})
@@ -57,7 +58,7 @@ var _ = Describe("Redis under DataStorage", func() {
 	})
 
 	It("has no event queued after a write that worked", func(ctx SpecContext) {
-		storage.write(ctx, series(uniqueID(), 10)...)
+		storage.Write(ctx, series(uniqueID(), 10)...)
 		streams := cache.ScanType(ctx, 0, "*", 1000, "stream").Iterator()
 		for streams.Next(ctx) {
 			Expect(cache.XLen(ctx, streams.Val()).Val()).To(BeZero(), "events in the stream %s", streams.Val())
@@ -90,7 +91,7 @@ var _ = Describe("Redis under DataStorage", func() {
 		dedup := notification.Deduplicator{Redis: cache, Window: time.Minute}
 		n := newNotification()
 		var winners atomic.Int32
-		inParallel(20, func() {
+		InParallel(20, func() {
 			won, err := dedup.Claim(ctx, n)
 			Expect(err).NotTo(HaveOccurred())
 			if won {

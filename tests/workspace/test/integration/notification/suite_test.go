@@ -3,13 +3,6 @@
 package notification_test
 
 import (
-	"context"
-	"fmt"
-	"net"
-	"net/http"
-	"net/url"
-	"os"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,10 +13,11 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/kubernaut/workspace/pkg/audit"
+	. "github.com/kubernaut/workspace/test/support"
 )
 
 var (
-	storage    api
+	storage    Storage
 	metricsURL string
 	database   *pgxpool.Pool
 	cache      *redis.Client
@@ -35,45 +29,16 @@ func TestNotification(t *testing.T) {
 }
 
 var _ = BeforeSuite(func(ctx SpecContext) {
-	storage = api{url: required("DATA_STORAGE_URL")}
-	metricsURL = required("DATA_STORAGE_METRICS_URL")
-	database = openDatabase(ctx)
-	cache = redis.NewClient(&redis.Options{Addr: required("REDIS_ADDR")})
+	storage = Storage{URL: Required("DATA_STORAGE_URL")}
+	metricsURL = Required("DATA_STORAGE_METRICS_URL")
+	database = OpenDatabase(ctx, Required("POSTGRES_DB"))
+	cache = redis.NewClient(&redis.Options{Addr: Required("REDIS_ADDR")})
 	DeferCleanup(cache.Close)
-
-	Eventually(ctx, func() (int, error) {
-		resp, err := storage.try(ctx, http.MethodGet, "/health", "", nil)
-		return resp.Status, err
-	}, "30s").Should(Equal(http.StatusOK), "DataStorage at %s is not healthy", storage.url)
+	storage.WaitUntilHealthy(ctx)
 })
 
-// required reads the environment. A suite that skipped for want of it would be
-// green and have tested nothing.
-func required(name string) string {
-	GinkgoHelper()
-	value := os.Getenv(name)
-	if value == "" {
-		Fail(fmt.Sprintf("%s is not set: this suite runs against a stack that is up already and learns where from its environment.", name))
-	}
-	return value
-}
-
-func openDatabase(ctx context.Context) *pgxpool.Pool {
-	GinkgoHelper()
-	dsn := url.URL{
-		Scheme: "postgres",
-		User:   url.UserPassword(required("POSTGRES_USER"), required("POSTGRES_PASSWORD")),
-		Host:   net.JoinHostPort(required("POSTGRES_HOST"), required("POSTGRES_PORT")),
-		Path:   required("POSTGRES_DB"),
-	}
-	pool, err := pgxpool.New(ctx, dsn.String())
-	Expect(err).NotTo(HaveOccurred())
-	DeferCleanup(pool.Close)
-	return pool
-}
-
 // uniqueID keeps a spec's data apart from that of all others.
-func uniqueID() string { return "notification-" + uuid.NewString() }
+func uniqueID() string { return UniqueID("notification") }
 
 // newEvent is valid; specs change what they are about.
 func newEvent(correlationID string) audit.Event {
@@ -92,29 +57,5 @@ func newEvent(correlationID string) audit.Event {
 
 func newClient(change func(*audit.Config)) *audit.Client {
 	GinkgoHelper()
-	cfg := audit.Config{URL: storage.url, FlushInterval: 20 * time.Millisecond, Backoff: 5 * time.Millisecond}
-	change(&cfg)
-	client, err := audit.NewClient(cfg)
-	Expect(err).NotTo(HaveOccurred())
-	return client
-}
-
-func closeInTime(ctx context.Context, client *audit.Client) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	return client.Close(ctx)
-}
-
-// inParallel runs f n times at once and returns when all have ended, failed or not.
-func inParallel(n int, f func()) {
-	var running sync.WaitGroup
-	running.Add(n)
-	for range n {
-		go func() {
-			defer running.Done()
-			defer GinkgoRecover()
-			f()
-		}()
-	}
-	running.Wait()
+	return NewAuditClient(storage.URL, change)
 }

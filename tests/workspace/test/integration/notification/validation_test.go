@@ -9,6 +9,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/kubernaut/workspace/pkg/problem"
+	. "github.com/kubernaut/workspace/test/support"
 )
 
 // changed is a valid event as loose JSON, in which specs put what Go's types
@@ -29,7 +30,7 @@ func changed(field string, value any) map[string]any {
 
 var _ = Describe("A request that is not valid", func() {
 	It("is told of every required field that is missing, at once", func(ctx SpecContext) {
-		p := storage.post(ctx, eventsPath, map[string]any{}).problem(http.StatusBadRequest, "validation-error")
+		p := storage.Post(ctx, EventsPath, map[string]any{}).Problem(http.StatusBadRequest, "validation-error")
 		for _, field := range []string{"version", "event_type", "event_timestamp", "event_category",
 			"event_action", "event_outcome", "correlation_id", "event_data"} {
 			Expect(p.Errors).To(ContainElement(problem.FieldError{Field: field, Message: "is required"}))
@@ -37,11 +38,11 @@ var _ = Describe("A request that is not valid", func() {
 	})
 
 	It("gets a problem with all members of RFC 7807", func(ctx SpecContext) {
-		p := storage.post(ctx, eventsPath, changed("event_type", nil)).problem(http.StatusBadRequest, "validation-error")
+		p := storage.Post(ctx, EventsPath, changed("event_type", nil)).Problem(http.StatusBadRequest, "validation-error")
 		Expect(p.Type).To(HavePrefix("https://"))
 		Expect(p.Title).To(Equal("Validation failed"))
 		Expect(p.Detail).To(Equal("event_type: is required"))
-		Expect(p.Instance).To(Equal(eventsPath))
+		Expect(p.Instance).To(Equal(EventsPath))
 	})
 
 	It("is told which categories there are", func(ctx SpecContext) {
@@ -82,56 +83,56 @@ var _ = Describe("A request that is not valid", func() {
 
 	It("leaves nothing behind", func(ctx SpecContext) {
 		loose := changed("event_outcome", "ok")
-		storage.post(ctx, eventsPath, loose)
-		Expect(storage.find(ctx, "correlation_id", loose["correlation_id"].(string)).Data).To(BeEmpty())
+		storage.Post(ctx, EventsPath, loose)
+		Expect(storage.Find(ctx, "correlation_id", loose["correlation_id"].(string)).Data).To(BeEmpty())
 	})
 
 	It("is refused when it is no JSON", func(ctx SpecContext) {
-		resp := storage.do(ctx, http.MethodPost, eventsPath, "application/json", []byte(`{"version": `))
-		resp.problem(http.StatusBadRequest, "malformed-json")
+		resp := storage.Do(ctx, http.MethodPost, EventsPath, "application/json", []byte(`{"version": `))
+		resp.Problem(http.StatusBadRequest, "malformed-json")
 	})
 
 	It("is refused when its content type is not JSON", func(ctx SpecContext) {
-		resp := storage.do(ctx, http.MethodPost, eventsPath, "application/x-www-form-urlencoded", []byte(`version=1.0`))
-		resp.problem(http.StatusUnsupportedMediaType, "unsupported-media-type")
+		resp := storage.Do(ctx, http.MethodPost, EventsPath, "application/x-www-form-urlencoded", []byte(`version=1.0`))
+		resp.Problem(http.StatusUnsupportedMediaType, "unsupported-media-type")
 	})
 
 	It("is refused when it is larger than a megabyte", func(ctx SpecContext) {
 		loose := changed("event_data", map[string]string{"body": strings.Repeat("x", 1<<20)})
-		p := storage.post(ctx, eventsPath, loose).problem(http.StatusRequestEntityTooLarge, "body-too-large")
+		p := storage.Post(ctx, EventsPath, loose).Problem(http.StatusRequestEntityTooLarge, "body-too-large")
 		Expect(p.Detail).To(ContainSubstring("1048576 bytes"))
 	})
 
 	It("is told which methods a path has", func(ctx SpecContext) {
-		resp := storage.do(ctx, http.MethodDelete, eventsPath, "", nil)
-		resp.problem(http.StatusMethodNotAllowed, "method-not-allowed")
+		resp := storage.Do(ctx, http.MethodDelete, EventsPath, "", nil)
+		resp.Problem(http.StatusMethodNotAllowed, "method-not-allowed")
 		Expect(resp.Header.Get("Allow")).To(Equal("GET, POST"))
 	})
 
 	It("is told that a path does not exist", func(ctx SpecContext) {
-		p := storage.get(ctx, "/api/v2/audit/events").problem(http.StatusNotFound, "not-found")
+		p := storage.Get(ctx, "/api/v2/audit/events").Problem(http.StatusNotFound, "not-found")
 		Expect(p.Instance).To(Equal("/api/v2/audit/events"))
 	})
 
 	It("is told that a limit is out of range", func(ctx SpecContext) {
-		p := storage.get(ctx, eventsPath+"?limit=1001").problem(http.StatusBadRequest, "validation-error")
+		p := storage.Get(ctx, EventsPath+"?limit=1001").Problem(http.StatusBadRequest, "validation-error")
 		Expect(p.Errors).To(ConsistOf(problem.FieldError{Field: "limit", Message: "must be a number from 1 to 1000"}))
 	})
 
 	It("is told that since has to be earlier than until", func(ctx SpecContext) {
-		resp := storage.get(ctx, eventsPath+"?since=2026-02-01T00:00:00Z&until=2026-01-01T00:00:00Z")
-		Expect(resp.problem(http.StatusBadRequest, "validation-error").Errors[0].Field).To(Equal("until"))
+		resp := storage.Get(ctx, EventsPath+"?since=2026-02-01T00:00:00Z&until=2026-01-01T00:00:00Z")
+		Expect(resp.Problem(http.StatusBadRequest, "validation-error").Errors[0].Field).To(Equal("until"))
 	})
 
 	It("is told of a filter that does not exist", func(ctx SpecContext) {
-		p := storage.get(ctx, eventsPath+"?corelation_id=misspelt").problem(http.StatusBadRequest, "validation-error")
+		p := storage.Get(ctx, EventsPath+"?corelation_id=misspelt").Problem(http.StatusBadRequest, "validation-error")
 		Expect(p.Errors[0].Field).To(Equal("corelation_id"))
 	})
 })
 
 func expectFieldError(ctx SpecContext, event map[string]any, field, message string) {
 	GinkgoHelper()
-	p := storage.post(ctx, eventsPath, event).problem(http.StatusBadRequest, "validation-error")
+	p := storage.Post(ctx, EventsPath, event).Problem(http.StatusBadRequest, "validation-error")
 	Expect(p.Errors).To(HaveLen(1))
 	Expect(p.Errors[0].Field).To(Equal(field))
 	Expect(p.Errors[0].Message).To(HavePrefix(message))
