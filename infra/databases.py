@@ -113,12 +113,14 @@ def template(server: Server, content: str, owner: Owner) -> str:
         return str(name)
 
 
-def clone(server: Server, source: str, run: str, number: int, owner: Owner) -> str:
-    """Clone a template for a worker of a run; return the new database's name."""
-    name = Name(kind="w", owner=owner, created=int(time.time()), what=f"{run}_{number}")
+def clones(server: Server, source: str, run: str, count: int, owner: Owner) -> dict[int, str]:
+    """Clone a template for each worker of a run; return the new databases' names by the workers' numbers, from 1."""
+    made = {}
     with _connected(server) as connection:
-        _copy(connection, source, str(name), "")
-    return str(name)
+        for number in range(1, count + 1):
+            made[number] = str(Name(kind="w", owner=owner, created=int(time.time()), what=f"{run}_{number}"))
+            _copy(connection, source, made[number], "")
+    return made
 
 
 def of_run(server: Server, run: str) -> dict[int, str]:

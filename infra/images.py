@@ -135,7 +135,7 @@ class Images:
 
     def _step(self, ref: str) -> contextlib.AbstractContextManager[StepHandle]:
         """A step of the report, begun when an image's bases are there: waiting for them is not its time."""
-        return self._recorder.step(f"image {short_name(ref)}")
+        return self._recorder.step(f"image {names.short_name(ref)}")
 
     def _registry_image(self, ref: str) -> Had:
         engine = self._lease.engine.clone()
@@ -161,7 +161,7 @@ class Images:
             )
 
     def _pulled(self, engine: Engine, ref: str) -> Had:
-        name = f"image {short_name(ref)}"
+        name = f"image {names.short_name(ref)}"
         with self._step(ref) as handle:
             try:
                 engine.pull(ref, lambda line: self._recorder.watch.step_progress(name, line))
@@ -174,7 +174,7 @@ class Images:
         return Had(id=known, ref=ref)
 
     def _from_recipe(self, recipe: Recipe) -> Had:
-        name = f"localhost/{short_name(recipe.image)}"
+        name = f"localhost/{names.short_name(recipe.image)}"
         folder = self._catalog.folder / "local"
         if recipe.containerfile is None:
             release = recipe.bootstrap or ""
@@ -190,7 +190,7 @@ class Images:
         folder = self._settings.workspace / spec.context
         if left_out := content.untracked_files(folder):
             shown = ", ".join(left_out[:3]) + (" ..." if len(left_out) > 3 else "")
-            self._recorder.note(f"{short_name(name)}: not in the build, because git does not track it: {shown}")
+            self._recorder.note(f"{names.short_name(name)}: not in the build, because git does not track it: {shown}")
         files = content.context_files(folder)
         if not files:
             with self._step(name):
@@ -256,7 +256,7 @@ class Images:
         return Had(id=known, ref=ref)
 
     def _make(self, engine: Engine, request: BuildRequest, cache_ref: str, ref: str) -> tuple[str, Mapping[str, str]]:
-        name = short_name(request.name)
+        name = names.short_name(request.name)
         self._go_on()
         image = build.make(
             request,
@@ -295,8 +295,3 @@ def _raise_first(results: Iterable[Had | BaseException]) -> None:
 def _had(result: Had | BaseException) -> Had:
     assert isinstance(result, Had)
     return result
-
-
-def short_name(ref: str) -> str:
-    """Return the last part of an image's path without tag or digest: `localhost/my-service:x` is `my-service`."""
-    return ref.split("@", maxsplit=1)[0].rpartition("/")[2].split(":")[0]

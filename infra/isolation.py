@@ -100,8 +100,7 @@ def _databases(shared: Shared) -> dict[int, str]:
     if not shared.is_own:
         databases.sweep(server, shared.stack, cloned.content)
     source = databases.template(server, cloned.content, shared.owner)
-    numbers = range(1, shared.plan.worker_count + 1)
-    return {number: databases.clone(server, source, shared.run, number, shared.owner) for number in numbers}
+    return databases.clones(server, source, shared.run, shared.plan.worker_count, shared.owner)
 
 
 def _give_back(

@@ -26,6 +26,7 @@ import pytest
 _END_S = 90.0
 _RUN = "INFRA_RUN"
 _WORKERS = "INFRA_WORKERS"
+_PARENT_PIPE = "INFRA_PARENT_PIPE"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,7 @@ class _Served:
 
     process: subprocess.Popen[bytes]
     until: int
+    life: int
     answers: int
     error: dict[str, Any] | None = None
     over: threading.Event = field(default_factory=threading.Event)
@@ -62,7 +64,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Bring the stack up, in the controller, before xdist starts its workers; then each worker looks for its own part."""
+    """Bring the stack up, in the controller, before xdist starts its workers; each of them looks for its own part."""
     config = session.config
     if hasattr(config, "workerinput"):
         _take_worker(int(re.sub(r"\D", "", str(config.workerinput["workerid"])) or 0) + 1)
@@ -82,9 +84,7 @@ def infra_stack() -> InfraStack:
     if not os.environ.get(_RUN):
         pytest.fail("there is no stack: run pytest with --infra-service NAME, or through the runner", pytrace=False)
     worker = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "")) or 0) + 1
-    return InfraStack(
-        run=os.environ[_RUN], service=os.environ["INFRA_SERVICE"], worker=worker, env=dict(os.environ)
-    )
+    return InfraStack(run=os.environ[_RUN], service=os.environ["INFRA_SERVICE"], worker=worker, env=dict(os.environ))
 
 
 _SERVED = pytest.StashKey[_Served]()
@@ -102,6 +102,7 @@ def _take_worker(number: int) -> None:
 def _start(config: pytest.Config, service: str) -> _Served:
     answers, their_answers = os.pipe()
     their_until, until = os.pipe()
+    their_life, life = os.pipe()
     task = {
         "root": str(_root(config.rootpath)),
         "service": service,
@@ -117,16 +118,16 @@ def _start(config: pytest.Config, service: str) -> _Served:
         # A session of its own: a Ctrl-C is for pytest, which ends the stack when its tests have ended.
         process = subprocess.Popen(
             (sys.executable, "-m", "infra.serve", json.dumps(task)),
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": path, _PARENT_PIPE: f"{their_life}:{os.fstat(their_life).st_ino}"},
             stdin=subprocess.DEVNULL,
             stdout=sys.__stderr__,
-            pass_fds=(their_answers, their_until),
+            pass_fds=(their_answers, their_until, their_life),
             start_new_session=True,
         )
     finally:
-        os.close(their_answers)
-        os.close(their_until)
-    return _Served(process=process, until=until, answers=answers)
+        for theirs in (their_answers, their_until, their_life):
+            os.close(theirs)
+    return _Served(process=process, until=until, life=life, answers=answers)
 
 
 def _root(start: Path) -> Path:

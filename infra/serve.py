@@ -1,8 +1,9 @@
-"""A stack for another process: `python -m infra.serve TASK` brings it up, says where it is, and ends it with its starter.
+"""A stack for another process: `python -m infra.serve TASK` brings it up, says where it is, and ends with its starter.
 
 The task is JSON: root, service, tier, ports, fresh, and two file descriptors. `answers` is written one line of JSON:
 `{"env": {...}}` once the stack is ready, `{"error": {...}}` where it is not or has ended early. `until` is only ever
-read: it ends when the starter closes it, or has died, however that was. The steps are printed to stderr.
+read: it ends when the starter closes it. Where the starter dies while the stack comes up, the pipe that
+INFRA_PARENT_PIPE names tells (`signals`). The steps are printed.
 """
 
 from __future__ import annotations
@@ -14,18 +15,11 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
-
 from infra import bootstrap, settings
 from infra.errors import Ended
 from infra.execute import execute
-from infra.reporters.console import ConsoleReporter
 from infra.request import Pipe, Request
-
-
-def command(task: dict[str, object]) -> tuple[str, ...]:
-    """Return the command that serves a task."""
-    return (sys.executable, "-m", "infra.serve", json.dumps(task))
+from infra.tasks import common
 
 
 def main(text: str) -> int:
@@ -42,8 +36,7 @@ def main(text: str) -> int:
             path=bootstrap.tool_path(root),
             served=pipe,
         )
-        console = ConsoleReporter(Console(stderr=True, highlight=False), verbose=False)
-        report = execute(settings.read(root), request, console, "serve")
+        report = execute(settings.read(root), request, common.reporter(verbose=False), "serve")
     except Ended as error:
         _answer(pipe, {"error": {"outcome": str(error.outcome), "exit_code": error.exit_code, **asdict(error.cause())}})
         return error.exit_code

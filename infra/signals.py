@@ -145,7 +145,7 @@ def _watch(pipe: int | None, stdout: int | None, interrupts: Interrupts, stop: t
             if stop.wait(_SETTLE_S):
                 break
             if descriptor == pipe:
-                _wake(interrupts, signal.SIGTERM, "the nox that started this run is gone")
+                _wake(interrupts, signal.SIGTERM, "the process that started this run is gone")
             elif interrupts.first is None:  # after an interrupt it says nothing new
                 _wake(interrupts, signal.SIGPIPE, "the output was closed: nobody reads it any more")
     if stdout is not None:

@@ -52,3 +52,8 @@ def _wait(descriptor: int) -> None:
             time.sleep(_LOOK_S)
         else:
             return
+
+
+def short_name(ref: str) -> str:
+    """Return the last part of an image's path without tag or digest: `localhost/my-service:x` is `my-service`."""
+    return ref.split("@", maxsplit=1)[0].rpartition("/")[2].split(":")[0]

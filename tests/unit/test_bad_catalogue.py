@@ -22,6 +22,11 @@ DATASTORAGE = "components/datastorage.toml"
 REDIS = "components/redis.toml"
 
 
+# Of the services those whose files use every word.
+SERVICES = ("services/contextapi.toml", "services/holmesgpt-api.toml", "services/notification.toml")
+FILES = tuple(file for file in TOML_FILES if file in SERVICES or not file.startswith("services/"))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Bad:
     """One change to one file, and the words of the message besides the file's own path."""
@@ -275,7 +280,13 @@ BAD = (
         new='"golang"',
         says=("language: must be 'go' or 'python', not 'golang'",),
     ),
-    Bad(name="unknown runner", file=SERVICE, old='"ginkgo"', new='"gingko"', says=("suite.runner: must be 'ginkgo'",)),
+    Bad(
+        name="unknown runner",
+        file=SERVICE,
+        old='"ginkgo"',
+        new='"gingko"',
+        says=("suite.runner: must be one of", '"ginkgo"?'),
+    ),
     Bad(
         name="misspelt probe",
         file=POSTGRES,
@@ -396,8 +407,12 @@ BAD = (
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One copy of the real catalogue; who changes it changes it back."""
-    return catalog_copy(tmp_path_factory.mktemp("real"))
+    """One copy of the real catalogue, of its services those that use every word; who changes it changes it back."""
+    folder = catalog_copy(tmp_path_factory.mktemp("real"))
+    for path in (folder / "services").glob("*.toml"):
+        if str(path.relative_to(folder)) not in FILES:
+            path.unlink()
+    return folder
 
 
 @pytest.mark.parametrize("bad", BAD, ids=lambda bad: bad.name)
@@ -431,7 +446,7 @@ def test_two_services_with_ports_of_their_own_load(tmp_path: Path) -> None:
     for number in ("15453", "16399", "18110", "19110"):
         text = text.replace(number, str(int(number) + 100))
     (folder / "services" / "workflow.toml").write_text(text)
-    assert sorted(load(folder).services) == ["notification", "workflow"]
+    assert "workflow" in load(folder).services
 
 
 def test_a_file_that_is_not_utf_8_is_invalid(tmp_path: Path) -> None:
@@ -507,19 +522,19 @@ def test_two_migrations_with_one_number_are_both_named(tmp_path: Path) -> None:
 def test_an_unknown_service_gets_the_nearest_name_and_all_of_them(tmp_path: Path) -> None:
     error = refused(tmp_path, service="notificaton")
     assert error.message == 'unknown service "notificaton"; did you mean "notification"?'
-    assert error.remedy == "--service notification"
+    assert "notification|" in error.remedy
 
 
 @pytest.mark.parametrize("service", [None, ""])
 def test_no_service_at_all_is_told_which_there_are(service: str | None, tmp_path: Path) -> None:
     error = refused(tmp_path, service=service)
-    assert error.message == "no service given (known: notification)"
+    assert error.message.startswith("no service given (known: aianalysis, ")
 
 
 def test_an_unknown_tier_gets_the_nearest_name(tmp_path: Path) -> None:
     error = refused(tmp_path, tier="integraton")
     assert error.message == 'service "notification" has no tier "integraton"; did you mean "integration"?'
-    assert error.remedy == "--tier integration"
+    assert error.remedy == "--tier e2e|integration|unit"
 
 
 @pytest.mark.parametrize("run", ["", "../../etc", "1884D074", "1884d0744", "1884d074\n"])
@@ -546,7 +561,10 @@ def test_the_real_catalogue_loads_whole() -> None:
 def test_every_registry_image_of_the_catalogue_has_a_recipe_for_when_no_registry_answers() -> None:
     catalog = load(CATALOG)
     wanted = {one.image for one in catalog.components.values() if one.build is None}
-    wanted |= {image for one in catalog.components.values() if one.build for image in one.build.images.values()}
+    for one in catalog.components.values():
+        for several in one.build.images.values() if one.build else ():
+            wanted |= set(several) if len(several) == 1 else {image for image in several if image in catalog.recipes}
+            assert set(several) & catalog.recipes.keys(), several
     wanted |= {image for one in catalog.recipes.values() for image in one.images.values()}
     assert wanted - catalog.recipes.keys() == set()
 
@@ -575,7 +593,7 @@ def holder(document: dict[str, Any], at: Path_) -> dict[str, Any]:
     return found
 
 
-PLACES = [(file, at) for file in TOML_FILES for at, _ in places(tomllib.loads((CATALOG / file).read_text()))]
+PLACES = [(file, at) for file in FILES for at, _ in places(tomllib.loads((CATALOG / file).read_text()))]
 
 
 def spoiled(folder: Path, file: str, change: Callable[[dict[str, Any]], None]) -> Invalid | None:
@@ -612,8 +630,8 @@ def test_any_renamed_key_is_invalid_and_the_file_is_named(folder: Path) -> None:
             assert error is None, f"{file}: {at} may have any name"
             continue
         assert error is not None, f"{file}: {at} renamed still loads"
-        # A port is known to the service's file too, which may be the one that is wrong.
-        names = (str(folder / file), str(folder / SERVICE)) if "ports" in at else (str(folder / file),)
+        # A port is known to the services' files too, of which one may be wrong.
+        names = (str(folder / file), str(folder / "services")) if "ports" in at else (str(folder / file),)
         assert error.message.startswith(names), f"{file}: {at}: {error.message}"
 
 
@@ -641,7 +659,7 @@ def test_any_value_of_another_type_is_invalid_and_the_key_is_named(wrong: object
 
 def test_a_file_that_ends_too_early_loads_or_is_invalid_with_its_name(folder: Path) -> None:
     said = []
-    for file in TOML_FILES:
+    for file in FILES:
         whole = (folder / file).read_bytes()
         for size in range(0, len(whole), 7):
             put(folder / file, whole[:size])

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from given import WORKSPACE
 
-from infra import ginkgo, suites
+from infra import suites, verdict
 from infra.errors import SuiteFailed, Unavailable
 from infra.model import GinkgoSuite, Step
 from infra.report import SuiteResult
+from infra.runners.ginkgo import Ginkgo
 from infra.signals import Interrupts
 from infra.suites import SuiteRun
 
@@ -71,12 +72,16 @@ def run_in(
     )
 
 
+def read(report: Path, allowed: tuple[str, ...] = ()) -> SuiteResult:
+    return Ginkgo(spec=GinkgoSuite(runner="ginkgo", packages=("./x",), allowed_skips=allowed)).read(report)
+
+
 def judged(
     tmp_path: Path, *specs: Json, code: int = 1, allowed: tuple[str, ...] = (), special: tuple[str, ...] = ()
 ) -> tuple[SuiteResult, SuiteFailed | None]:
     path = report_of(tmp_path, suite(*specs, special=special))
-    result = ginkgo.read(path, allowed)
-    return result, suites.judge(run_in(tmp_path), path, result, code, ("the last line",))
+    result = read(path, allowed)
+    return result, verdict.judge(result, code, ("the last line",), check=f"cd {tmp_path} && go vet ./x")
 
 
 def test_what_counts_are_the_it_nodes_of_all_suites(tmp_path: Path) -> None:
@@ -86,7 +91,7 @@ def test_what_counts_are_the_it_nodes_of_all_suites(tmp_path: Path) -> None:
         suite(spec("c", "pending"), spec("d", "skipped"), spec("e", "skipped", "no cluster")),
         suite(),
     )
-    result = ginkgo.read(path, ())
+    result = read(path)
     assert (result.tests, result.passed, result.failed, result.skipped) == (5, 1, 1, 3)
     assert result.duration_s == 4.5
     assert [case.name for case in result.cases] == [f"delivery {name}" for name in "abcde"]
@@ -186,12 +191,13 @@ def test_what_is_no_report_is_a_value_error(text: str, tmp_path: Path) -> None:
     path = tmp_path / "ginkgo.json"
     path.write_text(text)
     with pytest.raises(ValueError, match=r"."):
-        ginkgo.read(path, ())
+        read(path)
 
 
 def test_the_command_line_has_ours_then_the_catalogues_then_the_persons() -> None:
-    declared = GinkgoSuite(runner="ginkgo", packages=("./a/...", "./b"), timeout=900, procs=3, args=("--label=x",))
-    argv = ginkgo.command(Path("/r/ginkgo"), declared, ("--focus=a b",), Path("/r/logs/ginkgo.json"))
+    declared = GinkgoSuite(runner="ginkgo", packages=("./a/...", "./b"), timeout=900, procs=3)
+    runner = Ginkgo(spec=declared)
+    argv = runner.command(("/r/ginkgo",), ("--label=x", "--focus=a b"), Path("/r/logs/ginkgo.json"))
     assert argv[:2] == ("/r/ginkgo", "run")
     assert {"--procs=3", "--json-report=ginkgo.json", "--output-dir=/r/logs", "--timeout=960s"} <= set(argv)
     assert argv[-4:] == ("--label=x", "--focus=a b", "./a/...", "./b")
@@ -228,9 +234,9 @@ def test_all_recorded_reports_are_known() -> None:
 def test_a_recorded_report_is_judged_for_what_happened(name: str, tmp_path: Path) -> None:
     code, counts, reference = WROTE[name]
     path = RECORDED / f"{name}.json"
-    result = ginkgo.read(path, ())
+    result = read(path)
     assert (result.tests, result.passed, result.failed, result.skipped) == counts
-    error = suites.judge(run_in(tmp_path), path, result, code, ("the last line",))
+    error = verdict.judge(result, code, ("the last line",), check="go vet ./x")
     assert (error.reference if error else None) == reference
     if error is not None:
         assert error.exit_code == 1
@@ -239,7 +245,7 @@ def test_a_recorded_report_is_judged_for_what_happened(name: str, tmp_path: Path
 
 
 def test_a_recorded_set_up_failure_says_why_and_where_once() -> None:
-    result = ginkgo.read(RECORDED / "beforesuite.json", ())
+    result = read(RECORDED / "beforesuite.json")
     assert [(case.name, case.setup) for case in result.cases] == [("[set-up] BeforeSuite", True)]
     assert result.cases[0].message.startswith("DATA_STORAGE_URL is not set")
     assert "suite_test.go:" in result.cases[0].location
@@ -247,7 +253,7 @@ def test_a_recorded_set_up_failure_says_why_and_where_once() -> None:
 
 @pytest.mark.parametrize("path", sorted(RECORDED.glob("*.json")), ids=lambda path: path.stem)
 def test_every_recorded_report_is_read(path: Path) -> None:
-    result = ginkgo.read(path, ())
+    result = read(path)
     nodes = [node for one in json.loads(path.read_text()) for node in one.get("SpecReports") or ()]
     states = [node["State"] for node in nodes if node["LeafNodeType"] == "It"]
     assert result.tests == len(states)

@@ -28,6 +28,9 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "infra.tools",
             "infra.catalog.names",
             "infra.engine.types",
+            "infra.values",
+            "infra.masking",
+            "infra.runners",
         ),
     ),
     (
@@ -35,7 +38,11 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             "infra.model",
             "infra.catalog.explaining",
+            "infra.catalog.declared",
+            "infra.catalog.checks",
             "infra.catalog.loading",
+            "infra.workers",
+            "infra.workspace",
             "infra.migrations",
             "infra.settings",
             "infra.rundir",
@@ -51,8 +58,12 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "infra.reporters.console",
             "infra.reporters.files",
             "infra.reporters.output",
-            "infra.ginkgo",
+            "infra.runners.ginkgo",
+            "infra.runners.gotestsum",
+            "infra.runners.pytest",
+            "infra.verdict",
             "infra.suites",
+            "infra.venvs",
         ),
     ),
     (
@@ -81,13 +92,28 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "infra.registry",
         ),
     ),
-    ("steps", ("infra.probes", "infra.readiness", "infra.ports", "infra.build", "infra.images", "infra.stack")),
-    ("run", ("infra.run", "infra.execute", "infra.status")),
+    (
+        "steps",
+        (
+            "infra.probes",
+            "infra.readiness",
+            "infra.ports",
+            "infra.build",
+            "infra.images",
+            "infra.stack",
+            "infra.databases",
+            "infra.redis_numbers",
+            "infra.isolation",
+        ),
+    ),
+    ("run", ("infra.consumer", "infra.run", "infra.execute", "infra.status")),
     (
         "entries",
         (
             "infra.bootstrap",
             "infra.sessions",
+            "infra.serve",
+            "infra.pytest_plugin",
             "infra.tasks.common",
             "infra.tasks.images",
             "infra.tasks.infra",
@@ -101,9 +127,11 @@ LEVEL = {module: level for level, (_, modules) in enumerate(LAYERS) for module i
 FOREIGN = {
     "podman": {"infra.engine.transport"},
     "requests": {"infra.engine.transport", "infra.engine.client", "infra.probes"},
-    "psycopg": {"infra.probes"},
+    "psycopg": {"infra.probes", "infra.databases"},
+    "redis": {"infra.redis_numbers"},
+    "pytest": {"infra.pytest_plugin"},
     "tenacity": {"infra.readiness"},
-    "pydantic": {"infra.model", "infra.catalog.loading", "infra.catalog.explaining"},
+    "pydantic": {"infra.values", "infra.model", "infra.catalog.loading", "infra.catalog.explaining"},
     "rich": {"infra.reporters.console", "infra.tasks.common"},
     "invoke": {"infra.tasks.images", "infra.tasks.infra", "infra.tasks.suite"},
     "nox": {"infra.sessions"},
@@ -120,11 +148,20 @@ FOREIGN = {
         "infra.reaper",
         "infra.registry",
         "infra.engine.discover",
+        "infra.pytest_plugin",
     },
 }
 STANDARD_ONLY = ("infra.catalog.names", "infra.errors", "infra.tools", "infra.bootstrap")
 # The reaper is a program of its own; what it says goes to the run's log.
-SPEAKERS = ("infra.tasks.", "infra.bootstrap", "infra.sessions", "infra.reaper", "infra.reporters.output")
+SPEAKERS = (
+    "infra.tasks.",
+    "infra.bootstrap",
+    "infra.sessions",
+    "infra.serve",
+    "infra.pytest_plugin",
+    "infra.reaper",
+    "infra.reporters.output",
+)
 
 
 def files() -> dict[str, Path]:
@@ -220,7 +257,8 @@ def test_what_runs_before_anything_is_installed_needs_the_standard_library_alone
 
 
 @pytest.mark.parametrize(
-    "module", ["infra.plan", "infra.catalog.loading", "infra.report", "infra.ginkgo", "infra.model"]
+    "module",
+    ["infra.plan", "infra.catalog.loading", "infra.report", "infra.verdict", "infra.runners.pytest", "infra.workers"],
 )
 def test_what_is_pure_never_reaches_the_engine_or_a_process(module: str) -> None:
     assert not [name for name in reached(module) if name.startswith("infra.engine.") or name == "infra.commands"]
@@ -284,7 +322,10 @@ def test_what_is_public_says_what_it_is_for(module: str) -> None:
 
 
 def test_nothing_in_the_runner_knows_its_first_user() -> None:
-    words = re.compile(r"data.?storage|notification|kubernaut|action_history|slm_user|audit", re.IGNORECASE)
+    words = re.compile(
+        r"data.?storage|notification|kubernaut|action_history|slm_user|audit|holmesgpt|context.?api",
+        re.IGNORECASE,
+    )
     found = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
         for path in MODULES.values()

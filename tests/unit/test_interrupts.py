@@ -236,7 +236,7 @@ def test_the_end_of_the_parents_pipe_interrupts_and_says_why(start: Start, pipe:
     time.sleep(0.3)
     assert program.process.poll() is None
     os.close(write)
-    assert program.line() == "interrupted 143 the nox that started this run is gone"
+    assert program.line() == "interrupted 143 the process that started this run is gone"
 
 
 @pytest.mark.parametrize("said", ["", "x", "99999:1", "{read}", "{read}:1", ":"])

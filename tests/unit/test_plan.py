@@ -12,6 +12,7 @@ from given import CATALOG, ROOT, WORKSPACE, catalog_copy, edited, plan_of, setti
 from infra import plan
 from infra.catalog.loading import load
 from infra.errors import Invalid
+from infra.masking import MASK
 from infra.model import PostgresProbe
 from infra.settings import ImagesMode
 
@@ -58,6 +59,8 @@ def test_the_json_is_the_contract_and_nothing_else(tmp_path: Path) -> None:
     assert json.loads(json.dumps(plan_of(tmp_path).as_json())) == {
         "service": "notification",
         "tier": "integration",
+        "suite_ports": {},
+        "workers": 0,
         "run": "1884d074",
         "ports_mode": "fixed",
         "steps": [
@@ -167,23 +170,24 @@ def test_a_suite_may_know_run_service_tier_and_the_runs_folder(tmp_path: Path) -
 
 def test_a_tiers_own_stack_takes_the_place_of_the_services(tmp_path: Path) -> None:
     folder = catalog_copy(tmp_path)
-    tiers = '[tiers.unit]\nstack = []\nsuite = { runner = "ginkgo", packages = ["."] }\n[tiers.integration]'
-    with edited(folder / "services" / "notification.toml", "[tiers.integration]", tiers):
+    with edited(folder / "services" / "notification.toml", "[tiers.unit]", '[tiers.unit]\nstack = ["redis"]'):
         catalog = load(folder)
     settings = settings_with(folder, workspace_in(tmp_path))
     made = plan.make(catalog, settings, service="notification", tier="unit")
+    assert (made.tier, [step.name for step in made.steps]) == ("unit", ["redis"])
+
+
+def test_the_tier_unit_has_no_stack_unless_it_names_one(tmp_path: Path) -> None:
+    settings = settings_with(CATALOG, workspace_in(tmp_path))
+    made = plan.make(load(CATALOG), settings, service="notification", tier="unit")
     assert (made.tier, made.steps, made.secrets) == ("unit", (), frozenset())
-    assert len(plan.make(catalog, settings, service="notification").steps) == 4
+    assert len(plan.make(load(CATALOG), settings, service="notification").steps) == 4
 
 
 def test_a_tier_may_not_ask_for_what_its_own_stack_does_not_have(tmp_path: Path) -> None:
     folder = catalog_copy(tmp_path)
-    spec = (
-        '[tiers.unit]\nstack = []\nenv = { A = "{redis.redis}" }\n'
-        'suite = { runner = "ginkgo", packages = ["."] }\n[tiers.integration]'
-    )
     path = folder / "services" / "notification.toml"
-    with edited(path, "[tiers.integration]", spec), pytest.raises(Invalid) as raised:
+    with edited(path, "[tiers.unit]", '[tiers.unit]\nenv = { A = "{redis.redis}" }'), pytest.raises(Invalid) as raised:
         load(folder)
     assert 'tiers.unit.env.A: unknown placeholder "{redis.redis}"' in raised.value.message
 
@@ -199,12 +203,12 @@ def test_a_secret_is_masked_as_it_is_and_as_json_and_xml_write_it(text: str, tmp
     masked = made.mask(written)
     assert "p" + '"w' not in masked
     assert 'p\\"w' not in masked
-    assert plan.MASK in masked
+    assert MASK in masked
 
 
 def test_the_longer_of_two_secrets_is_masked_whole(tmp_path: Path) -> None:
     made = replace(plan_of(tmp_path), secrets=frozenset({"abc", "abcdef"}))
-    assert made.mask("x abcdef y abc z") == f"x {plan.MASK} y {plan.MASK} z"
+    assert made.mask("x abcdef y abc z") == f"x {MASK} y {MASK} z"
 
 
 def test_an_empty_secret_masks_nothing(tmp_path: Path) -> None:
@@ -231,14 +235,15 @@ class Nothing:
 
 sys.meta_path.insert(0, Nothing())
 sys.path.insert(0, sys.argv[1])
-from infra import content, ginkgo, migrations, placeholders, plan, report, settings
+from infra import content, migrations, placeholders, plan, report, settings, verdict
 from infra.catalog.loading import load
+from infra.runners.ginkgo import Ginkgo
 from infra.reporters import console, files
 
 read = settings.read(Path(sys.argv[1]), {})
 made = plan.make(load(read.catalog), read, service="notification", run="1884d074")
 Path(sys.argv[2]).write_text('[{"SpecReports": [{"LeafNodeType": "It", "State": "passed", "LeafNodeText": "x"}]}]')
-result = ginkgo.read(Path(sys.argv[2]), ())
+result = Ginkgo(spec=made.suite.suite).read(Path(sys.argv[2]))
 print(json.dumps({"steps": [step["name"] for step in made.as_json()["steps"]], "passed": result.passed}))
 """
 
