@@ -53,6 +53,14 @@ type Cache struct {
 	memoryHits, memoryMisses, redisHits, redisMisses, redisErrors, joined atomic.Int64
 }
 
+// NewRedis is a client that does not make its readers wait for a Redis that is
+// gone: by itself go-redis dials five times, and does not heed deadlines.
+func NewRedis(addr string, db int) *redis.Client {
+	return redis.NewClient(&redis.Options{
+		Addr: addr, DB: db, MaxRetries: -1, DialerRetries: 1, DialTimeout: time.Second, ContextTimeoutEnabled: true,
+	})
+}
+
 func NewCache(cfg CacheConfig) *Cache {
 	cfg.Capacity = orDefault(cfg.Capacity, 1000)
 	cfg.MemoryTTL = orDefault(cfg.MemoryTTL, 30*time.Second)
