@@ -102,6 +102,9 @@ func (c *Cache) Ping(ctx context.Context) error {
 // RedisKey is what an entry is called in Redis.
 func (c *Cache) RedisKey(key string) string { return c.cfg.Prefix + ":context:" + key }
 
+// PageKey is what a page of actions is called in Redis.
+func (c *Cache) PageKey(q Query) string { return c.RedisKey(q.pageKey(c.cfg.Fault)) }
+
 // through reads key from the nearest tier that has it, and puts what load returns
 // into all of them. An error is not kept.
 func through[T any](ctx context.Context, c *Cache, key string, load func(ctx context.Context) (T, error)) (T, Tier, error) {

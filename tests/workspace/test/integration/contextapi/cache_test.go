@@ -49,7 +49,7 @@ var _ = Describe("The tiers of the cache", func() {
 	It("hold an entry in Redis for its time to live", func(ctx SpecContext) {
 		service := newReplica(prefix(), func(c *contextapi.CacheConfig) { c.RedisTTL = time.Minute })
 		service.tier(ctx, payments)
-		Expect(cache.TTL(ctx, service.Cache.RedisKey(contextapi.PageKey(payments))).Result()).To(BeNumerically("~", time.Minute, 10*time.Second))
+		Expect(cache.TTL(ctx, service.Cache.PageKey(payments)).Result()).To(BeNumerically("~", time.Minute, 10*time.Second))
 	})
 
 	It("ask Redis again when the time in memory is over", func(ctx SpecContext) {
@@ -124,7 +124,7 @@ var _ = Describe("The tiers of the cache", func() {
 
 	It("replace what is in Redis and is no answer", func(ctx SpecContext) {
 		shared := prefix()
-		key := newReplica(shared).Cache.RedisKey(contextapi.PageKey(payments))
+		key := newReplica(shared).Cache.PageKey(payments)
 		Expect(cache.Set(ctx, key, `{"data": [`, time.Minute).Err()).To(Succeed())
 		Expect(newReplica(shared).tier(ctx, payments)).To(Equal(contextapi.FromDatabase))
 		Expect(newReplica(shared).tier(ctx, payments)).To(Equal(contextapi.FromRedis))

@@ -57,7 +57,7 @@ var _ = Describe("Invalidating a namespace", func() {
 		service := newReplica(prefix())
 		warm(ctx, service)
 		Expect(service.Cache.Invalidate(ctx, "pay*")).To(Succeed())
-		Expect(cache.Exists(ctx, service.Cache.RedisKey(contextapi.PageKey(payments))).Result()).To(Equal(int64(1)))
+		Expect(cache.Exists(ctx, service.Cache.PageKey(payments)).Result()).To(Equal(int64(1)))
 	})
 
 	It("reaches the memory of another replica", func(ctx SpecContext) {
