@@ -53,7 +53,7 @@ func run(ctx context.Context) error {
 	if err := logAs(cfg.Logging); err != nil {
 		return err
 	}
-	postgres, err := datastorage.OpenPostgres(ctx, cfg.Database)
+	postgres, err := datastorage.OpenPostgres(ctx, fault.Database(cfg.Database))
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func logAs(cfg config.Logging) error {
 
 func serve(ctx context.Context, cfg config.Server, fault datastorage.Fault, store datastorage.Store, queue *datastorage.Queue) error {
 	metrics := &datastorage.Metrics{}
-	server := datastorage.NewServer(store, queue, metrics)
+	server := datastorage.NewServer(store, fault.Fallback(queue), metrics)
 	api := &http.Server{Handler: fault.Handler(server.Handler()), ReadTimeout: cfg.ReadTimeout, WriteTimeout: cfg.WriteTimeout}
 	scrape := &http.Server{Handler: metrics.Handler(), ReadTimeout: cfg.ReadTimeout, WriteTimeout: cfg.WriteTimeout}
 
@@ -96,7 +96,7 @@ func serve(ctx context.Context, cfg config.Server, fault datastorage.Fault, stor
 	}
 	defer scrape.Close()
 
-	drainer := datastorage.Drainer{Backlog: queue, Store: store, Metrics: metrics}
+	drainer := datastorage.Drainer{Backlog: fault.Backlog(queue), Store: store, Metrics: metrics}
 	stopDraining := inBackground(drainer.Run)
 	defer stopDraining()
 	slog.Info("datastorage serves", "port", cfg.Port, "metrics_port", cfg.MetricsPort)

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-Text = Annotated[str, Field(min_length=1, max_length=255)]
+
+def _storable(text: str) -> str:
+    """Refuse what DataStorage would: with one such event it refuses the whole batch, other requests' events too."""
+    if not text.strip() or "\0" in text:
+        raise ValueError("must have text, and no NUL character")
+    return text
+
+
+Text = Annotated[str, Field(max_length=255), AfterValidator(_storable)]
 Confidence = Annotated[float, Field(ge=0, le=1)]
 
 

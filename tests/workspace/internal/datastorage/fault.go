@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/kubernaut/workspace/internal/config"
 	"github.com/kubernaut/workspace/pkg/audit"
 	"github.com/kubernaut/workspace/pkg/problem"
 )
@@ -21,17 +22,24 @@ import (
 // The values of DATASTORAGE_FAULT are its names; README.md has the specs that
 // each turns red.
 type Fault struct {
-	Store   func(Store) Store
-	Handler func(http.Handler) http.Handler
+	Database func(config.Database) config.Database
+	Store    func(Store) Store
+	Fallback func(Fallback) Fallback
+	Backlog  func(Backlog) Backlog
+	Handler  func(http.Handler) http.Handler
 }
 
 var faults = map[string]Fault{
-	"drop-batch-tail": {Store: func(s Store) Store { return dropBatchTail{s} }},
-	"wrong-filter":    {Store: func(s Store) Store { return wrongFilter{s} }},
-	"wrong-order":     {Store: func(s Store) Store { return wrongOrder{s} }},
-	"forget-ids":      {Store: func(s Store) Store { return forgetIDs{s, &sync.Map{}} }},
-	"no-rfc7807":      {Handler: plainErrors},
-	"crash-on-batch":  {Store: func(s Store) Store { return crashOnBatch{s} }},
+	"drop-batch-tail":    {Store: func(s Store) Store { return dropBatchTail{s} }},
+	"wrong-filter":       {Store: func(s Store) Store { return wrongFilter{s} }},
+	"wrong-order":        {Store: func(s Store) Store { return wrongOrder{s} }},
+	"forget-ids":         {Store: func(s Store) Store { return forgetIDs{s, &sync.Map{}} }},
+	"always-healthy":     {Store: func(s Store) Store { return alwaysHealthy{s} }},
+	"no-rfc7807":         {Handler: plainErrors},
+	"crash-on-batch":     {Store: func(s Store) Store { return crashOnBatch{s} }},
+	"forget-queue":       {Fallback: func(f Fallback) Fallback { return forgetQueue{f} }},
+	"drain-newest-first": {Backlog: func(b Backlog) Backlog { return newestFirst{b} }},
+	"no-pool-limit":      {Database: noPoolLimit},
 }
 
 // FaultNamed returns the fault that breaks nothing for an empty name.
@@ -41,13 +49,19 @@ func FaultNamed(name string) (Fault, error) {
 		names := slices.Sorted(maps.Keys(faults))
 		return Fault{}, fmt.Errorf("DATASTORAGE_FAULT: %q is not one of: %s", name, strings.Join(names, ", "))
 	}
-	if fault.Store == nil {
-		fault.Store = func(s Store) Store { return s }
-	}
-	if fault.Handler == nil {
-		fault.Handler = func(h http.Handler) http.Handler { return h }
-	}
+	fault.Database = orSame(fault.Database)
+	fault.Store = orSame(fault.Store)
+	fault.Fallback = orSame(fault.Fallback)
+	fault.Backlog = orSame(fault.Backlog)
+	fault.Handler = orSame(fault.Handler)
 	return fault, nil
+}
+
+func orSame[T any](change func(T) T) func(T) T {
+	if change == nil {
+		return func(same T) T { return same }
+	}
+	return change
 }
 
 type dropBatchTail struct{ Store }
@@ -79,14 +93,46 @@ type forgetIDs struct {
 	seen *sync.Map
 }
 
+// Insert forgets what was not stored: an event that comes from the queue is
+// delivered for the first time.
 func (s forgetIDs) Insert(ctx context.Context, events ...audit.Event) error {
 	events = slices.Clone(events)
+	var first []string
 	for i, e := range events {
 		if _, again := s.seen.LoadOrStore(e.ID, true); again {
 			events[i].ID = uuid.NewString()
+		} else {
+			first = append(first, e.ID)
 		}
 	}
-	return s.Store.Insert(ctx, events...)
+	err := s.Store.Insert(ctx, events...)
+	if err != nil {
+		for _, id := range first {
+			s.seen.Delete(id)
+		}
+	}
+	return err
+}
+
+type alwaysHealthy struct{ Store }
+
+func (alwaysHealthy) Ping(context.Context) error { return nil }
+
+type forgetQueue struct{ Fallback }
+
+func (forgetQueue) Add(context.Context, audit.Event) error { return nil }
+
+type newestFirst struct{ Backlog }
+
+func (b newestFirst) Peek(ctx context.Context, count int64) ([]Queued, error) {
+	queued, err := b.Backlog.Peek(ctx, count)
+	slices.Reverse(queued)
+	return queued, err
+}
+
+func noPoolLimit(cfg config.Database) config.Database {
+	cfg.MaxOpenConns *= 4
+	return cfg
 }
 
 type crashOnBatch struct{ Store }

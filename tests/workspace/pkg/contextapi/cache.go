@@ -53,6 +53,14 @@ type Cache struct {
 	memoryHits, memoryMisses, redisHits, redisMisses, redisErrors, joined atomic.Int64
 }
 
+// NewRedis is a client that does not make its readers wait for a Redis that is
+// gone: by itself go-redis dials five times, and does not heed deadlines.
+func NewRedis(addr string, db int) *redis.Client {
+	return redis.NewClient(&redis.Options{
+		Addr: addr, DB: db, MaxRetries: -1, DialerRetries: 1, DialTimeout: time.Second, ContextTimeoutEnabled: true,
+	})
+}
+
 func NewCache(cfg CacheConfig) *Cache {
 	cfg.Capacity = orDefault(cfg.Capacity, 1000)
 	cfg.MemoryTTL = orDefault(cfg.MemoryTTL, 30*time.Second)
@@ -93,6 +101,9 @@ func (c *Cache) Ping(ctx context.Context) error {
 
 // RedisKey is what an entry is called in Redis.
 func (c *Cache) RedisKey(key string) string { return c.cfg.Prefix + ":context:" + key }
+
+// PageKey is what a page of actions is called in Redis.
+func (c *Cache) PageKey(q Query) string { return c.RedisKey(q.pageKey(c.cfg.Fault)) }
 
 // through reads key from the nearest tier that has it, and puts what load returns
 // into all of them. An error is not kept.

@@ -48,7 +48,7 @@ func TestAnEntryThatIsPutAgainIsOneEntry(t *testing.T) {
 func TestForgettingANamespaceLeavesTheOthers(t *testing.T) {
 	cache := NewCache(CacheConfig{})
 	for _, namespace := range []string{"pay", "payments", "pay:ments", ""} {
-		cache.memory.put(PageKey(Query{Namespace: namespace}), nil)
+		cache.memory.put(Query{Namespace: namespace}.pageKey(""), nil)
 	}
 	cache.forget("pay")
 	if cache.Len() != 2 {

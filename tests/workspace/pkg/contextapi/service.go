@@ -72,6 +72,3 @@ func (s *Service) Statistics(ctx context.Context, q Query) (Statistics, Tier, er
 		return s.Source.Statistics(ctx, q)
 	})
 }
-
-// PageKey is the cache's key of a page.
-func PageKey(q Query) string { return q.pageKey("") }

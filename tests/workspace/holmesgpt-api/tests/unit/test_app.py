@@ -36,6 +36,8 @@ async def test_without_a_model_nothing_is_investigated() -> None:
     [
         ({"incident_id": ""}, "incident_id"),
         ({"signal": {}}, "signal.type"),
+        ({"correlation_id": " \t"}, "correlation_id"),
+        ({"correlation_id": "a\0b"}, "correlation_id"),
         ({"colour": "red"}, "colour"),
         ({"context": {"environment": "moon"}}, "context.environment"),
     ],

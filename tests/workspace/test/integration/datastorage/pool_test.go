@@ -48,6 +48,7 @@ var _ = Describe("The pool of connections to PostgreSQL", Serial, func() {
 				most.Store(max(most.Load(), int64(sessions(ctx, admin, "datastorage"))))
 			}
 		})
+		DeferCleanup(stop)
 		events := series(400)
 		expectAllStored(ctx, events)
 		stop()
@@ -111,37 +112,67 @@ func waitingForLock(ctx context.Context, admin *pgxpool.Pool) int {
 // expectAllStored has 100 writers send the events.
 func expectAllStored(ctx context.Context, events []audit.Event) {
 	GinkgoHelper()
-	Expect(postAll(ctx, 100, channelOf(events))).To(Equal(map[int]int{http.StatusCreated: len(events)}))
-}
-
-// postAll has n writers send the events, and counts the answers by their status.
-func postAll(ctx context.Context, n int, events <-chan audit.Event) map[int]int {
-	GinkgoHelper()
-	var mu sync.Mutex
-	answers := map[int]int{}
-	InParallel(n, func() {
-		for e := range events {
-			resp := storage.Post(ctx, EventsPath, e)
-			mu.Lock()
-			answers[resp.Status]++
-			mu.Unlock()
+	unsent := make(chan audit.Event, len(events))
+	for _, e := range events {
+		unsent <- e
+	}
+	close(unsent)
+	var answers tally
+	InParallel(100, func() {
+		for e := range unsent {
+			answers.add(storage.Post(ctx, EventsPath, e).Status)
 		}
 	})
-	return answers
+	Expect(answers.counts).To(Equal(map[int]int{http.StatusCreated: len(events)}))
 }
 
-func channelOf(events []audit.Event) <-chan audit.Event {
-	c := make(chan audit.Event, len(events))
-	for _, e := range events {
-		c <- e
+// keepPosting has 10 writers send one new event after another until stop is
+// called, or until the spec is over.
+func keepPosting(ctx context.Context, correlationID string, answers *tally) (stop func()) {
+	rest, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	done := inBackground(func() {
+		InParallel(10, func() {
+			for rest.Err() == nil {
+				e := newEvent()
+				e.CorrelationID = correlationID
+				answers.add(storage.Post(ctx, EventsPath, e).Status)
+			}
+		})
+	})
+	stop = func() {
+		cancel()
+		<-done
 	}
-	close(c)
-	return c
+	DeferCleanup(stop)
+	return stop
 }
 
-// inBackground closes done when f has ended, failed or not.
+// tally counts answers by their status.
+type tally struct {
+	mu     sync.Mutex
+	counts map[int]int
+}
+
+func (t *tally) add(status int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.counts == nil {
+		t.counts = map[int]int{}
+	}
+	t.counts[status]++
+}
+
+func (t *tally) of(status int) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.counts[status]
+}
+
+// inBackground closes done when f has ended, failed or not. The spec does not
+// end before it: a failure would be that of another one.
 func inBackground(f func()) (done chan struct{}) {
 	done = make(chan struct{})
+	DeferCleanup(func(ctx SpecContext) { Eventually(ctx, done).WithTimeout(recovery).Should(BeClosed()) })
 	go func() {
 		defer close(done)
 		defer GinkgoRecover()
