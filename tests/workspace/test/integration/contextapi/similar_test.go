@@ -3,6 +3,7 @@ package contextapi_test
 import (
 	"context"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
@@ -59,15 +60,18 @@ var _ = Describe("Searching for circumstances that are alike", func() {
 		Expect(matched(matches)).To(Equal([]int64{found[2], found[3]}))
 	})
 
-	It("finds what its filters match although 60 others are nearer", func(ctx SpecContext) {
+	It("finds what its filters match although 60 others are nearer, also by the index", func(ctx SpecContext) {
 		actions := make([]action, 60)
 		for i := range actions {
 			actions[i] = at(float64(i) / 10)
 		}
 		remember(ctx, actions...)
 		found := remember(ctx, action{namespace: "orders", embedding: towards(45)}, action{namespace: "orders", embedding: towards(40)})
-		matches := near(ctx, 0, func(q *contextapi.SimilarQuery) { q.Namespace = "orders" })
-		Expect(matched(matches)).To(Equal([]int64{found[1], found[0]}))
+		inOrders := func(q *contextapi.SimilarQuery) { q.Namespace = "orders" }
+		Expect(matched(near(ctx, 0, inOrders))).To(Equal([]int64{found[1], found[0]}))
+		service = newReplica(prefix())
+		service.source.Source = &contextapi.Store{Pool: preferringIndexes(ctx)}
+		Expect(matched(near(ctx, 0, inOrders))).To(Equal([]int64{found[1], found[0]}))
 	})
 
 	It("looks at those alone that worked, when asked to", func(ctx SpecContext) {
@@ -90,6 +94,19 @@ var _ = Describe("Searching for circumstances that are alike", func() {
 		Expect(matched(matches.Data)).To(Equal(found[1:2]))
 	})
 })
+
+// preferringIndexes has small tables read as large ones are.
+func preferringIndexes(ctx context.Context) *pgxpool.Pool {
+	GinkgoHelper()
+	cfg := database.Config()
+	for _, way := range []string{"enable_seqscan", "enable_bitmapscan", "enable_sort"} {
+		cfg.ConnConfig.RuntimeParams[way] = "off"
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(pool.Close)
+	return pool
+}
 
 func about(text string) action {
 	GinkgoHelper()
