@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ class _Served:
     life: int
     answers: int
     error: dict[str, Any] | None = None
+    early: bool = False
     over: threading.Event = field(default_factory=threading.Event)
 
 
@@ -155,17 +156,24 @@ def _wait(served: _Served, session: pytest.Session) -> None:
             for line in lines:
                 served.error = json.loads(line)["error"]
                 if not served.over.is_set():
-                    session.shouldfail = _told(served.error)
+                    served.early = True
+                    _stop(session, _told(served.error))
 
     threading.Thread(target=listen, daemon=True).start()
 
 
+def _stop(session: pytest.Session, why: str) -> None:
+    """End the tests: pytest's own loop asks the session, that of xdist its plug-in."""
+    distributed = session.config.pluginmanager.get_plugin("dsession")
+    if distributed is not None:
+        distributed.shouldstop = why
+    session.shouldfail = why
+
+
 def _told(error: Mapping[str, Any]) -> str:
-    lines = [f"{error.get('outcome', 'internal')}: {error['message']}"]
-    if error.get("remedy"):
-        lines.append(f"  to do: {error['remedy']}")
-    lines += [f"  | {line}" for line in error.get("evidence", ())]
-    return "\n".join(lines)
+    """Say it in one line: what to do, and the evidence, have been printed by the process that had the stack."""
+    step = f"{error['step']}: " if error.get("step") else ""
+    return f"{error.get('outcome', 'internal')}: {step}{error['message']}"
 
 
 def _end(served: _Served) -> None:
@@ -177,12 +185,12 @@ def _end(served: _Served) -> None:
         served.process.wait(_END_S)
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """End the stack, and do not be green where it has ended before the tests or has left something behind."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    """End the stack after the summary. A session whose stack ended early, or left something behind, is not green."""
+    yield
     served = session.config.stash.get(_SERVED, None)
-    if served is None:
-        return
-    _end(served)
-    if served.error is not None and session.exitstatus == pytest.ExitCode.OK:
-        session.exitstatus = int(served.error["exit_code"])
+    if served is not None:
+        _end(served)
+        if served.error is not None and (served.early or session.exitstatus == pytest.ExitCode.OK):
+            session.exitstatus = int(served.error["exit_code"])
