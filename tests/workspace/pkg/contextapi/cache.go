@@ -57,7 +57,7 @@ type Cache struct {
 // gone: by itself go-redis dials five times, and does not heed deadlines.
 func NewRedis(addr string, db int) *redis.Client {
 	return redis.NewClient(&redis.Options{
-		Addr: addr, DB: db, MaxRetries: -1, DialerRetries: 1, DialTimeout: time.Second, ContextTimeoutEnabled: true,
+		Addr: addr, DB: db, MaxRetries: -1, DialerRetries: 1, ContextTimeoutEnabled: true,
 	})
 }
 

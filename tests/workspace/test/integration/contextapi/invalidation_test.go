@@ -2,6 +2,8 @@ package contextapi_test
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -72,11 +74,8 @@ var _ = Describe("Invalidating a namespace", func() {
 
 	// Redis publishes to the subscribers of all its databases.
 	It("is not heard under another prefix, in another Redis database either", func(ctx SpecContext) {
-		db := OfWorker("REDIS_DB")
-		for _, db = range ofOthers("REDIS_DB") {
-			break
-		}
-		elsewhere := contextapi.NewRedis(Required("REDIS_ADDR"), number(db))
+		others := slices.Collect(maps.Values(ofOthers("REDIS_DB")))
+		elsewhere := contextapi.NewRedis(Required("REDIS_ADDR"), number(append(others, OfWorker("REDIS_DB"))[0]))
 		DeferCleanup(elsewhere.Close)
 		mine, other := prefix(), prefix()
 		here, sender := newReplica(mine), newReplica(other, func(c *contextapi.CacheConfig) { c.Redis = elsewhere })

@@ -103,8 +103,15 @@ func takePostgresAway(ctx context.Context, admin *pgxpool.Pool) (giveBack func(c
 	return giveBack
 }
 
+// expectHealed waits until as many queries at once are answered as there are
+// connections in the pool: the last dead one is out of it then.
 func expectHealed(ctx context.Context) {
 	GinkgoHelper()
+	Eventually(func() map[int]int {
+		var answers tally
+		InParallel(maxOpenConns, func() { answers.add(status(ctx, EventsPath+"?limit=1")) })
+		return answers.counts
+	}).WithContext(ctx).WithTimeout(recovery).Should(Equal(map[int]int{http.StatusOK: maxOpenConns}))
 	Eventually(ctx, status).WithArguments("/health").WithTimeout(recovery).Should(Equal(http.StatusOK))
 	Eventually(ctx, length).WithArguments(queue).WithTimeout(recovery).Should(BeZero(), "the queue is not drained")
 }

@@ -79,13 +79,16 @@ var _ = Describe("The cooldown of a target", func() {
 		Entry("up to its limit, after the fifth", 5, 10*time.Minute),
 	)
 
-	It("is short again after a workflow that worked", func(ctx SpecContext) {
+	It("is short again after a workflow that worked, and after the next failure too", func(ctx SpecContext) {
 		for range 2 {
 			x.fail(ctx, newOrder(target), errTask)
 			over(ctx)
 		}
 		x.execute(ctx, newOrder(target))
 		Expect(cache.PTTL(ctx, key).Result()).To(BeNumerically("~", time.Minute, 10*time.Second))
+		over(ctx)
+		x.fail(ctx, newOrder(target), errTask)
+		Expect(cache.PTTL(ctx, key).Result()).To(BeNumerically("~", 2*time.Minute, 10*time.Second))
 	})
 
 	It("does not begin when it was the caller who went", func(ctx SpecContext) {
