@@ -5,11 +5,13 @@ Never its console text and never its exit code alone: green without a report, or
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, assert_never
@@ -49,6 +51,10 @@ class Runner(Protocol):
     @property
     def check(self) -> str:
         """A command that shows why a suite cannot be started."""
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders that it writes into, and that only one suite at a time can use."""
 
     def command(self, program: Sequence[str], args: Sequence[str], report: Path) -> tuple[str, ...]:
         """Return the command line."""
@@ -110,7 +116,8 @@ def run(suite: SuiteRun) -> tuple[SuiteResult | None, SuiteFailed | None]:
     binary = _built(suite, runner.tool) if runner.tool else None
     program = (str(binary),) if binary else (suite.python, "-m", "pytest")
     try:
-        code, tail = _watched(suite, runner, runner.command(program, suite.args, report))
+        with _turn(suite, runner.folders):
+            code, tail = _watched(suite, runner, runner.command(program, suite.args, report))
     finally:
         if binary is not None:
             binary.unlink(missing_ok=True)
@@ -169,6 +176,41 @@ def _built(suite: SuiteRun, package: str) -> Path:
                 evidence=tuple(building.tail)[-LINES:],
             )
     return binary
+
+
+@contextlib.contextmanager
+def _turn(suite: SuiteRun, folders: Sequence[str]) -> Iterator[None]:
+    """Have folders for this suite alone, by a lock on the folder itself: it ends with its holder."""
+    deadline = time.monotonic() + suite.spec.timeout
+    with contextlib.ExitStack() as stack:
+        for folder in folders:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                held = os.open(suite.cwd / folder, os.O_RDONLY)
+                stack.callback(os.close, held)
+                _wait_for(suite, held, folder, deadline)
+        yield
+
+
+def _wait_for(suite: SuiteRun, held: int, folder: str, deadline: float) -> None:
+    told = False
+    while True:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not told:
+                suite.on_line(f"# waiting: another run has its suite in {folder}")
+                told = True
+            suite.look()
+            time.sleep(_LOOK_EVERY_S)
+            if time.monotonic() > deadline:
+                raise SuiteFailed(
+                    f"another run has had its suite in {suite.cwd / folder} for {suite.spec.timeout:g} s",
+                    reference="suite-folder-busy",
+                    remedy="wait for it, or give this run a workspace of its own (INFRA_WORKSPACE)",
+                    blame="user",
+                ) from None
+        else:
+            return
 
 
 def _watched(suite: SuiteRun, runner: Runner, argv: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:

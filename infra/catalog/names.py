@@ -123,7 +123,7 @@ def _suites(path: Path) -> tuple[SuiteName, ...]:
             service=path.stem,
             tier=tier,
             language=str(document.get("language", "")),
-            stack=_words(tiers[tier].get("stack", document.get("stack"))),
+            stack=_words(tiers[tier].get("stack", None if tier == "unit" else document.get("stack"))),
         )
         for tier in TIERS
         if tier in tiers

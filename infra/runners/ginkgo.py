@@ -50,6 +50,11 @@ class Ginkgo:
         """The command that shows what does not compile."""
         return f"go vet {' '.join(self.spec.packages)}"
 
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Ginkgo puts a package's test binary into the package's folder."""
+        return tuple(sorted({package.partition("...")[0] or "." for package in self.spec.packages}))
+
     def read(self, report: Path) -> SuiteResult:
         """Read a JSON report. Raises ValueError where it is not one."""
         suites = _suites(report)

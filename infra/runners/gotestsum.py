@@ -27,6 +27,7 @@ class Gotestsum:
     """A suite of plain Go tests."""
 
     spec: GotestsumSuite
+    folders = ()
     report = "gotestsum.jsonl"
     tool = "gotest.tools/gotestsum"
     hang = (signal.SIGQUIT,)

@@ -26,6 +26,7 @@ class Pytest:
     """A suite of pytest's."""
 
     spec: PytestSuite
+    folders = ()
     report = "pytest.xml"
     tool = None
     # pytest has Python's faulthandler on: all threads' stacks, and the process ends.
