@@ -86,6 +86,16 @@ var _ = Describe("A storm", func() {
 		Expect(cache.HGet(ctx, service.Dedup.StormKey(about("api-0")), "resources").Result()).To(Equal("4"))
 	})
 
+	It("lasts its time, although the rate that began it is over", func(ctx SpecContext) {
+		rise(ctx)
+		started := service.take(ctx, about("api-1"))
+		rates, err := cache.Keys(ctx, service.Dedup.Prefix+":gateway:rate:*").Result()
+		Expect(err).NotTo(HaveOccurred())
+		Expect(cache.Del(ctx, rates...).Result()).To(Equal(int64(1)))
+		Expect(service.take(ctx, about("api-2"))).To(And(
+			HaveField("Outcome", gateway.StormJoined), HaveField("Remediation", started.Remediation)))
+	})
+
 	It("is over after its time, and incidents are single ones again", func(ctx SpecContext) {
 		rise(ctx)
 		service.take(ctx, about("api-1"))
