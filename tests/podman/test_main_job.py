@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
+import tomllib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -39,15 +40,8 @@ MAIN = ("suite.run", *SERVICE, "--ports", "auto")
 STACK = ("postgres", "migrations", "redis", "datastorage")
 SQL_FILES = sorted((path.name for path in (WORKSPACE / "migrations").glob("*.sql")), key=lambda n: int(n.split("_")[0]))
 SPECS = 91
-# What each DATASTORAGE_FAULT of the workspace turns red.
-RED = {
-    "wrong-order": ("Reading events lists the newest event first",),
-    "forget-ids": (
-        "Writing a batch adds only what is new when a batch is delivered again",
-        "The audit client stores events once although the answer to them was lost",
-        "Writing one event stores an event once that is delivered twice",
-    ),
-}
+# What values of DATASTORAGE_FAULT turn red.
+RED: dict[str, list[str]] = tomllib.loads((WORKSPACE / "test" / "faults.toml").read_text())["notification"]
 
 
 @dataclass(frozen=True)
