@@ -114,14 +114,16 @@ class Consumer:
             yield isolation.workers_of(plan, plan.run, {}, ())
             return
         shared = Shared(plan=plan, ports=ready.ports, owner=ready.lease.owner, run=plan.run, stack=ready.run)
-        with contextlib.ExitStack() as stack:
-            with self.recorder.step("workers") as handle:
-                each = stack.enter_context(isolation.handed_out(shared, self._is_kept, self.workers))
-                handle.note = f"{len(each)}, each with {plan.worker_has}"
-            yield each
-        for worker in self.workers:
-            if worker.kept:
-                self.recorder.note(f"the database of worker {worker.number} is kept: {worker.database}")
+        try:
+            with contextlib.ExitStack() as stack:
+                with self.recorder.step("workers") as handle:
+                    each = stack.enter_context(isolation.handed_out(shared, self._is_kept, self.workers))
+                    handle.note = f"{len(each)}, each with {plan.worker_has}"
+                yield each
+        finally:
+            for worker in self.workers:
+                if worker.kept:
+                    self.recorder.note(f"the database of worker {worker.number} is kept: {worker.database}")
 
     def _is_kept(self, number: int) -> bool:
         """With INFRA_KEEP the database of a worker whose test has failed stays; of all, where none can be told."""
