@@ -63,7 +63,10 @@ HOUSE: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
         (("ruff", "check", "."), ("ruff", "format", "--check", ".")),
     ),
     "types": ("Check types with mypy, strictly.", (("mypy",),)),
-    "bench": ("Measure what a run costs and write docs/figures.md.", (("tests.bench.run", "{posargs}"),)),
+    "bench": (
+        "Measure what runs cost and write docs/figures.md and docs/services.md.",
+        (("tests.bench.run", "{posargs}"), ("tests.bench.services",)),
+    ),
     "soak": (
         "Run the long tests: every crash point, every signal.",
         (("pytest", "-m", "soak", "{posargs}"),),
