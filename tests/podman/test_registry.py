@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import socket
 import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from product import CATALOG, LABEL, Done, Podman, Project, eventually, free_ports, new_run, step, step_names, suite
+from product import (
+    CATALOG,
+    LABEL,
+    Done,
+    Podman,
+    Project,
+    eventually,
+    free_ports,
+    git,
+    new_run,
+    step,
+    step_names,
+    suite,
+)
 
 REDIS = "docker.io/library/redis:7-alpine"
 PLAIN = ("--service", "plain")
@@ -231,3 +245,50 @@ def test_images_from_registries_alone_fail_where_none_answers(place: Place) -> N
     cause = report["cause"]
     assert (cause["step"], cause["reference"]) == ("image redis", "pull-failed")
     assert "connection refused" in cause["message"]
+
+
+UBI = "registry.nowhere.invalid/ubi9/ubi-minimal:latest"
+
+
+@pytest.mark.parametrize(
+    ("bases", "answers", "chosen"),
+    [
+        ((UBI, REDIS), True, "pulled from its registry"),
+        ((UBI, REDIS), False, "built: there was none"),
+        ((REDIS, UBI), True, "pulled from its registry"),
+    ],
+    ids=["the second whose registry answers", "the second that has a recipe", "the first, and no other is asked for"],
+)
+def test_of_several_base_images_the_first_that_can_be_had_is_taken(
+    bases: tuple[str, str],
+    answers: bool,
+    chosen: str,
+    place: Place,
+    make_project: Callable[..., Project],
+    tmp_path: Path,
+) -> None:
+    place.forget()
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    (workspace / "Containerfile").write_text("ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nCOPY note /\n", encoding="utf-8")
+    (workspace / "note").write_text("on any base\n", encoding="utf-8")
+    git(workspace, "init", "--quiet")
+    git(workspace, "add", "--all")
+    folder = catalog(tmp_path / "catalog")
+    (folder / "components" / "layered.toml").write_text(
+        f'image = "localhost/layered"\n[build]\ncontainerfile = "Containerfile"\n'
+        f"[build.images]\nBASE_IMAGE = {json.dumps(list(bases))}\n"
+        '[ports]\nredis = 6379\n[ready]\nprobe = "redis"\nport = "redis"\n',
+        encoding="utf-8",
+    )
+    port = free_ports(1)[0]
+    text = f'language = "go"\nstack = ["layered"]\n[ports]\nlayered = {port}\n{suite("./test/runner/pending")}'
+    (folder / "services" / "layered.toml").write_text(text, encoding="utf-8")
+    made = replace(make_project(catalog=folder, workspace=workspace), env=place.project.env)
+    run = new_run()
+    with contextlib.nullcontext() if answers else place.registry.down():
+        done = made.invoke("images.build", "--service", "layered", "--run", run)
+    assert done.code == 0, done.text
+    report = made.report(run)
+    assert sorted(name for name in step_names(report) if name.startswith("image ")) == ["image layered", "image redis"]
+    assert step(report, "image redis")["note"] == chosen
