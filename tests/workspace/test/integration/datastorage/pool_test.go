@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	. "github.com/onsi/ginkgo/v2"
@@ -33,8 +32,8 @@ var _ = Describe("The pool of connections to PostgreSQL", Serial, func() {
 		release := lockEvents(ctx)
 		events := series(100)
 		done := inBackground(func() { expectAllStored(ctx, events) })
-		Eventually(ctx, waitingForLock).WithArguments(admin).WithPolling(2 * time.Millisecond).Should(Equal(maxOpenConns))
-		Consistently(ctx, sessions, "50ms", "5ms").WithArguments(admin, "datastorage").Should(BeNumerically("<=", maxOpenConns))
+		Eventually(ctx, waitingForLock, "10s", "2ms").WithArguments(admin).Should(BeNumerically(">=", maxOpenConns))
+		Consistently(ctx, sessions, "300ms", "5ms").WithArguments(admin, "datastorage").Should(BeNumerically("<=", maxOpenConns))
 		release()
 		Eventually(ctx, done).WithTimeout(recovery).Should(BeClosed())
 		Expect(stored(ctx, events[0]).Pagination.Total).To(Equal(100))
