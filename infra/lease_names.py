@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from infra import lock
 from infra.errors import Invalid
 from infra.labels import Life, Owner
 
@@ -18,6 +19,7 @@ from infra.labels import Life, Owner
 _BASE = Path("/tmp")
 _OWNER = "owner"
 _USES = "uses"
+USERS = "-users"
 _MADE_S = 60.0
 
 
@@ -45,8 +47,12 @@ def make_private_folder(run: str, owner: str) -> Path:
 
 
 def use(run: str, stack: str) -> None:
-    """Write down that a run uses the stack of another one, as long as it goes on."""
-    (private_folder(run) / _USES).write_text(stack, encoding="ascii")
+    """Write down that a run uses the stack of another one, as long as it goes on.
+
+    What is done to a stack because nobody else uses it is done under the same lock.
+    """
+    with lock.alone(USERS):
+        (private_folder(run) / _USES).write_text(stack, encoding="ascii")
 
 
 def users_of(stack: str) -> dict[str, Owner]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from infra import cache, evidence, isolation, labels, lease, lease_names, plan, ports, rundir, sweep
+from infra import cache, evidence, isolation, labels, lease, lease_names, lock, plan, ports, rundir, sweep
 from infra.catalog.declared import Catalog
 from infra.catalog.loading import load
 from infra.consumer import Consumer, ReadyStack
@@ -20,7 +20,7 @@ from infra.engine.transport import NoAnswer
 from infra.errors import InfraError, Invalid
 from infra.images import Images
 from infra.lease import Lease
-from infra.plan import Plan
+from infra.plan import Plan, PlannedStep
 from infra.report import EngineFacts
 from infra.request import Request
 from infra.settings import Settings
@@ -164,6 +164,14 @@ class Run:
     def _ready(self, stack: Stack, run: str) -> ReadyStack:
         return ReadyStack(plan=stack.plan, run=run, ports=stack.ports, lease=stack.lease, look=stack.look)
 
+    def _reset(self, stack: Stack, step: PlannedStep, up: str) -> str:
+        """Give a component that was up a clean slate, unless another suite uses it now."""
+        with lock.alone(lease_names.USERS):
+            if lease_names.users_of(up).keys() <= {stack.plan.run}:
+                stack.reset(step)
+                return "was up, flushed"
+            return "was up; not flushed: another suite uses it"
+
     def _template(self, stack: Stack) -> None:
         """Make the template of workers' databases now: nobody is connected to the migrated one yet."""
         with self.recorder.step("template") as handle:
@@ -241,14 +249,13 @@ class Run:
             if goal != "up":
                 ports.check_free(replace(made, steps=()), held.engine)
                 lease_names.use(made.run, up.run)
-            alone = lease_names.users_of(up.run).keys() <= {made.run}
             for planned in made.steps:
                 step = replace(planned, container=f"{made.service}-{planned.name}-{up.run}")
                 with self.recorder.step(step.name) as handle:
                     handle.polls = stack.adopt(step)
                     handle.note = "was up"
                     if goal != "up" and step.on_reuse is not None:
-                        handle.note = stack.reset(step) if alone else "was up; not flushed: another suite uses it"
+                        handle.note = self._reset(stack, step, up.run)
             if goal != "up":
                 self._consume(self._ready(stack, up.run), goal)
         except BaseException as raised:

@@ -102,8 +102,8 @@ class Stack:
         self.started.append(step)
         return Gate(engine=self.engine, step=step, ports=self.ports[step.name]).wait(self.plan.mask)
 
-    def reset(self, step: PlannedStep) -> str:
-        """Give a component that was up a clean slate, as it declares; return what was done, in words."""
+    def reset(self, step: PlannedStep) -> None:
+        """Give a component that was up a clean slate, as it declares."""
         if why := probes.flush_redis(min(self.ports[step.name].values())):
             raise NotReady(
                 f"it could not be flushed: {why}",
@@ -111,7 +111,6 @@ class Stack:
                 remedy="--fresh --ports auto starts a stack of its own",
                 step=step.name,
             )
-        return "was up, flushed"
 
     def drain(self, hurry: threading.Event) -> None:
         """Stop the components that ask for a grace period, last started first; everything else is just removed."""

@@ -7,51 +7,14 @@ What looks at a name and then acts on it is one change too.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
-import threading
-import time
-from collections.abc import Iterator
-from pathlib import Path
+from contextlib import AbstractContextManager
 
-# As long as a change may take that the engine does not answer.
-_LONGEST_S = 35.0
-_LOOK_S = 0.005
-_held = threading.local()
+from infra import lock
 
 
-@contextlib.contextmanager
-def alone() -> Iterator[None]:
-    """Hold the lock while the block goes on, also within such a block; the kernel takes it from a process that dies.
-
-    Who waits too long goes on without it: a change that may be lost is better than none.
-    """
-    if getattr(_held, "by_this_thread", False):
-        yield
-        return
-    path = Path(f"/tmp/infra-{os.getuid()}.lock")  # not TMPDIR: it must be the same for all
-    with contextlib.ExitStack() as files:
-        with contextlib.suppress(OSError):
-            descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            files.callback(os.close, descriptor)
-            _wait(descriptor)
-        _held.by_this_thread = True
-        try:
-            yield
-        finally:
-            _held.by_this_thread = False
-
-
-def _wait(descriptor: int) -> None:
-    deadline = time.monotonic() + _LONGEST_S
-    while time.monotonic() < deadline:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(_LOOK_S)
-        else:
-            return
+def alone() -> AbstractContextManager[None]:
+    """Hold the lock on names of images while the block goes on, also within such a block."""
+    return lock.alone()
 
 
 def short_name(ref: str) -> str:

@@ -56,8 +56,13 @@ def show_plan(
             numbers = ", ".join(f"{p.host or 'any'}->{p.container}" for p in step.ports)
             ready = f"{step.ready.probe} within {step.ready.timeout:g} s"
             table.append((step.name, step.image.ref, step.image.source, numbers, ready))
-        print(rows(table))
+        print(rows(table) if made.steps else "no stack")
         print(f"suite: {made.suite.suite.runner} {' '.join(made.suite.suite.what)}")
+        if made.suite_ports:
+            listens = ", ".join(f"{port.name} {port.host or 'any'}" for port in made.suite_ports)
+            print(f"the suite listens on: {listens}")
+        if made.worker_count:
+            print(f"workers: {made.worker_count}{f', each with {made.worker_has}' if made.worker_has else ''}")
 
 
 @task(help=_help("service", "tier", "run", "ports", "verbose"))

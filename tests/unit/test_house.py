@@ -30,6 +30,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "infra.engine.types",
             "infra.values",
             "infra.masking",
+            "infra.lock",
             "infra.runners",
         ),
     ),
