@@ -59,6 +59,12 @@ def handed_out(
         yield workers_of(plan, shared.run, made, numbers)
 
 
+def sweep(plan: Plan, ports: Ports, stack: str) -> tuple[str, ...]:
+    """Drop the databases that dead runs have left in a stack that outlives them; return their names."""
+    cloned = plan.cloned
+    return databases.sweep(_server(cloned, ports), stack, cloned.content) if cloned else ()
+
+
 def person(plan: Plan, ports: Ports, run: str) -> tuple[Worker, ...]:
     """Return the workers that a person at a stack that is up has: they were made with it, and end with it."""
     made = databases.of_run(_server(plan.cloned, ports), run) if plan.cloned else {}
@@ -98,7 +104,7 @@ def _databases(shared: Shared) -> dict[int, str]:
         return {}
     server = _server(cloned, shared.ports)
     if not shared.is_own:
-        databases.sweep(server, shared.stack, cloned.content)
+        sweep(shared.plan, shared.ports, shared.stack)
     source = databases.template(server, cloned.content, shared.owner)
     return databases.clones(server, source, shared.run, shared.plan.worker_count, shared.owner)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 from invoke.collection import Collection
@@ -184,6 +185,8 @@ def gc(_: Context, run: str = "", json: bool = False) -> None:
                 _refuse_used(one)
                 _swept(held.engine, one, quiet=json)
                 ended.append(run)
+        kept = [one for one in sweep.runs(held.engine) if one.kept]
+        ended += [f"database {name}" for one in kept for name in _databases_swept(held.engine, one)]
         spared = [
             {
                 "run": one.run,
@@ -198,6 +201,18 @@ def gc(_: Context, run: str = "", json: bool = False) -> None:
         print(f"removed: {', '.join(ended) or 'nothing'}")
         for row in spared:
             print(f"spared: run {row['run']} of {row['service']} ({row['why']})")
+
+
+def _databases_swept(engine: Engine, one: FoundRun) -> tuple[str, ...]:
+    """Drop the databases that dead runs have left in a stack that is up, where the catalogue knows the stack."""
+    with contextlib.suppress(InfraError):
+        settings = common.read_settings()
+        made = _plan(load(settings.catalog), settings, one.service, one.tier, one.run, "fixed")
+        if made.cloned is not None:
+            return isolation.sweep(
+                made, {step.name: status_of.host_ports(engine, step) for step in made.steps}, one.run
+            )
+    return ()
 
 
 def _plan(catalog: Catalog, settings: Settings, service: str, tier: str, run: str, ports: str) -> Plan:

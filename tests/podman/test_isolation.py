@@ -217,8 +217,9 @@ def test_two_suites_in_one_stack_do_not_meet_and_the_stack_is_not_taken_from_und
         assert podman.left_of(run) == []
 
 
-def test_a_suite_that_is_killed_leaves_databases_that_the_next_one_sweeps(
-    up: Up, make_project: Callable[..., Project], tmp_path: Path
+@pytest.mark.parametrize("by", ["the next suite", "gc"])
+def test_a_suite_that_is_killed_leaves_databases_that_are_swept(
+    by: str, up: Up, make_project: Callable[..., Project], tmp_path: Path
 ) -> None:
     catalog = catalog_copy(tmp_path / "catalog")
     held(catalog, tmp_path / "never")
@@ -229,8 +230,12 @@ def test_a_suite_that_is_killed_leaves_databases_that_the_next_one_sweeps(
         killed.process.wait(30)
     assert len([name for name in up.databases("w") if f"_{killed.run}_" in name]) == 4
     eventually("its claims are given back", lambda: not claims(up), 30)
-    done = up.project.invoke("suite.run", *SERVICE, "--", "--focus=is not there")
-    assert done.code == 1, "no such spec: the suite does not matter here"
+    if by == "gc":
+        done = up.project.invoke("infra.gc", "--json")
+        assert [name for name in done.json()["removed"] if f"_{killed.run}_" in name], done.text
+    else:
+        done = up.project.invoke("suite.run", *SERVICE, "--", "--focus=is not there")
+        assert done.code == 1, "no such spec: the suite does not matter here"
     assert [name for name in up.databases("w") if f"_{up.run}_" not in name] == []
 
 
