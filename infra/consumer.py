@@ -7,7 +7,7 @@ import json
 import os
 import select
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from infra import isolation, labels, ports, processes, rundir, signals, suites, venvs
@@ -136,13 +136,7 @@ class Consumer:
         if not ready.plan.suite_ports or "suite" in ready.ports:
             return ready
         chosen = {port.name: port.host or ports.any_free() for port in ready.plan.suite_ports}
-        return ReadyStack(
-            plan=ready.plan,
-            run=ready.run,
-            ports={**ready.ports, "suite": chosen},
-            lease=ready.lease,
-            look=ready.look,
-        )
+        return replace(ready, ports={**ready.ports, "suite": chosen})
 
     def _suite_run(self, ready: ReadyStack, each: tuple[Worker, ...]) -> SuiteRun:
         plan = ready.plan
