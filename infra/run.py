@@ -150,7 +150,10 @@ class Run:
                 stack.look()
                 handle.note = "all of them are still there"
             if goal == "up":
-                isolation.make_for_person(made, stack.ports, made.run, held.owner)
+                if made.cloned is not None:
+                    with self.recorder.step("workers") as handle:
+                        isolation.make_for_person(made, stack.ports, made.run, held.owner)
+                        handle.note = f"{made.worker_count}, each with {made.worker_has}"
                 self._hand_over(stack, UP)
             else:
                 self._consume(self._ready(stack, made.run), goal)
