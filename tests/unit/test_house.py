@@ -113,6 +113,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "infra.bootstrap",
             "infra.sessions",
             "infra.serve",
+            "infra.starter",
             "infra.pytest_plugin",
             "infra.tasks.common",
             "infra.tasks.images",
@@ -148,7 +149,7 @@ FOREIGN = {
         "infra.reaper",
         "infra.registry",
         "infra.engine.discover",
-        "infra.pytest_plugin",
+        "infra.starter",
     },
 }
 STANDARD_ONLY = ("infra.catalog.names", "infra.errors", "infra.tools", "infra.bootstrap")
