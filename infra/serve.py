@@ -10,16 +10,40 @@ names tells (`signals`). The steps, and why they failed, are printed.
 from __future__ import annotations
 
 import json
+import re
 import sys
+from dataclasses import replace
 from pathlib import Path
+
+from rich.console import Console
 
 from infra import bootstrap, plan, settings
 from infra.catalog.loading import load
 from infra.errors import Ended, Invalid
 from infra.execute import execute
+from infra.report import Report
+from infra.reporters.console import ConsoleReporter
 from infra.request import Pipe, Request
 from infra.settings import Settings
 from infra.tasks import common
+
+# Options of `invoke suite.run` have another name here; those of other tasks do not.
+_OPTION = re.compile(r"(?<!infra\.down )--(service|tier|ports|fresh)\b")
+
+
+class _Console(ConsoleReporter):
+    """Names pytest's options where it says what to do."""
+
+    def note(self, text: str) -> None:
+        super().note(_for_pytest(text))
+
+    def run_finished(self, report: Report) -> None:
+        cause = report.cause
+        super().run_finished(replace(report, cause=cause and replace(cause, remedy=_for_pytest(cause.remedy))))
+
+
+def _for_pytest(text: str) -> str:
+    return _OPTION.sub(r"--infra-\1", text)
 
 
 def main(text: str) -> int:
@@ -39,9 +63,10 @@ def main(text: str) -> int:
             )
             found = settings.read(root)
             _check_workers(found, request, int(task["workers"]))
-            report = execute(found, request, common.reporter(verbose=False), "serve")
+            report = execute(found, request, _Console(Console(highlight=False), verbose=False), "serve")
         except Ended as error:
             pipe.tell_error(error.outcome, error.exit_code, error.message)
+            error.remedy = _for_pytest(error.remedy)
             raise
     if report.cause is not None:
         pipe.tell_error(report.outcome, report.exit_code, report.cause.message)

@@ -133,7 +133,7 @@ FOREIGN = {
     "pytest": {"infra.pytest_plugin"},
     "tenacity": {"infra.readiness"},
     "pydantic": {"infra.values", "infra.model", "infra.catalog.loading", "infra.catalog.explaining"},
-    "rich": {"infra.reporters.console", "infra.tasks.common"},
+    "rich": {"infra.reporters.console", "infra.tasks.common", "infra.serve"},
     "invoke": {"infra.tasks.images", "infra.tasks.infra", "infra.tasks.suite"},
     "nox": {"infra.sessions"},
     "tomli_w": {"infra.engine.host"},
