@@ -8,10 +8,10 @@ service is asked for, or no test is to run, this plug-in does nothing but that.
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -27,7 +27,7 @@ from infra.starter import GONE, Served
 
 _HEAR_S = 5.0
 # A test that waits for what has died is left this time to end by itself.
-_STOP_S = 8.0
+_STOP_S = 5.0
 _STOP_AGAIN_S = 0.2
 _RUN = "INFRA_RUN"
 _WORKER = "INFRA_WORKER"
@@ -232,7 +232,8 @@ def _stop(stack: _Stack, session: pytest.Session) -> None:
         session.shouldfail = why
         if stack.served.over.wait(_STOP_AGAIN_S):
             return
-    _thread.interrupt_main()
+    if (main := threading.main_thread().ident) is not None:
+        signal.pthread_kill(main, signal.SIGINT)  # a sleep ends, too
 
 
 def _told(error: Mapping[str, Any]) -> str:

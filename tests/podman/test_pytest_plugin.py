@@ -35,7 +35,7 @@ from product import (
     without,
 )
 
-AT_A_TIME = 3
+AT_A_TIME = 4
 OWN = ("--infra-ports", "auto", "--infra-fresh")
 GATEWAY = ("--infra-service", "gateway", *OWN)
 # The team's tests say what they see, in files beside them.
@@ -182,12 +182,15 @@ class Team:
         return cls(folder, podman)
 
     def argv(self, *words: str) -> tuple[str, ...]:
-        own = ("-p", "infra.pytest_plugin", "-p", "no:cacheprovider", "-p", "no:randomly")
+        own = ("-p", "xdist.plugin", "-p", "infra.pytest_plugin", "-p", "no:cacheprovider")
         return (sys.executable, "-m", "pytest", *own, *words)
 
     def environment(self, **more: str | None) -> dict[str, str]:
-        env = Project(self.folder).environment(PYTHONDONTWRITEBYTECODE="1", PYTEST_ADDOPTS=None, **more)
-        return {name: value for name, value in env.items() if not name.startswith("PYTEST_")}
+        env = Project(self.folder).environment(
+            **{"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **more}
+        )
+        outer = {name for name in os.environ if name.startswith("PYTEST_")}
+        return {name: value for name, value in env.items() if name not in outer}
 
     def runs(self, *words: str, argv: tuple[str, ...] | None = None, **more: str | None) -> Ended:
         """Run pytest to its end; nothing may be left when it has ended."""
@@ -236,7 +239,7 @@ class Going:
 
     def run(self) -> str:
         """The run's name, once it has been said."""
-        self.waits_for("its run is named", lambda: ": run " in self.said().err and "\n" in self.said().err)
+        self.waits_for("its run is named", lambda: "integration: run " in self.said().err and "\n" in self.said().err)
         return run_in(self.said().err)
 
     def ended(self, left_s: float) -> Ended:
@@ -244,7 +247,7 @@ class Going:
         self.process.wait(120)
         deadline = time.monotonic() + left_s
         said = self.said()
-        run = run_in(said.text) if ": run " in said.text else None
+        run = run_in(said.text) if "integration: run " in said.text else None
         left = self.team.podman.left_of(run) if run else []
         while left and time.monotonic() < deadline:
             time.sleep(0.2)
@@ -337,9 +340,72 @@ def dying(*words: str) -> Scenario:
     return lambda make: make(MIXED, catalog="dying").runs("--infra-service", "dying", *OWN, *words)
 
 
+def installed(make: Callable[..., Team]) -> Ended:
+    """A new environment with the wheel, pytest and xdist, as a team installs them; the plug-in is active in it."""
+    team = make(SEEING)
+    above = team.folder.parent
+    pip = ("venv/bin/python", "-m", "pip", "--quiet", "--disable-pip-version-check")
+    for argv in (
+        (sys.executable, "-m", "venv", "venv"),
+        (*pip, "wheel", "--no-deps", "--wheel-dir", "wheels", str(ROOT)),
+        (*pip, "install", "--find-links", "wheels", "kubernaut-infra", "pytest", "pytest-xdist"),
+    ):
+        done = subprocess.run(argv, cwd=above, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    words = ("--infra-service", "contextapi", *OWN, "-n", "3")
+    argv = (str(above / "venv/bin/python"), "-m", "pytest", *words)
+    return team.runs(argv=argv, PYTHONPATH=None, PYTEST_DISABLE_PLUGIN_AUTOLOAD=None)
+
+
+def under_the_runner(make: Callable[..., Team]) -> Ended:
+    """The runner has a stack for a suite of pytest, whose own words ask for one."""
+    team = make(SEEING)
+    words = ["-p", "infra.pytest_plugin", "--infra-service", "no-such-service", *OWN]
+    rest = (
+        f'[tiers.integration]\nenv = {{ REDIS_ADDR = "127.0.0.1:{{redis.redis}}" }}\n'
+        f'suite = {{ runner = "pytest", paths = ["test_team.py"], args = {json.dumps(words)} }}\n'
+    )
+    above = team.folder.parent
+    catalog = redis_catalog(above / "catalog", {"team": rest}, free_ports(1)[0])
+    project = Project.make(above / "project", catalog=catalog, workspace=team.folder)
+    path = os.pathsep.join([str(Path(sys.executable).parent), project.environment()["PATH"]])
+    done = project.invoke("suite.run", "--service", "team", "--ports", "auto", "--fresh", PATH=path)
+    run = project.report()["run"]
+    return Ended(done, team.folder, run, team.podman.left_of(run))
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who has a stack up while two pytests run."""
+
+    make: Callable[..., Team]
+
+    def has(self) -> tuple[Ended, Ended]:
+        service = f"team-{secrets.token_hex(3)}"
+        team, other = self.make(SEEING, catalog=service), self.make(SEEING, catalog=service)
+        project = Project.make(team.folder.parent / "project", catalog=team.folder.parent / f"catalog-{service}")
+        up = project.invoke("infra.up", "--service", service, "--ports", "auto")
+        run = run_in(up.text)
+        try:
+            assert up.code == 0, up.text
+            given = json.loads(project.invoke("infra.env", "--service", service, "--format", "json").out)
+            used = team.runs("--infra-service", service, "--infra-ports", "auto")
+            assert {one["REDIS_ADDR"] for one in used.seen} == {given["REDIS_ADDR"]}, used.text
+            fresh = other.runs("--infra-service", service, *OWN)
+            assert team.podman.names(run) == [f"{service}-redis-{run}"], "the person's stack stays"
+        finally:
+            down = project.invoke("infra.down", "--service", service)
+        assert (down.code, team.podman.left_of(run)) == (0, []), down.text
+        return used, fresh
+
+
 TWO = ("-n", "2")
 NOTHING = ("--infra-service", "no-such-service")
 SCENARIOS: Mapping[str, Scenario] = {
+    "hanging -n 2": plain(HANGING, *GATEWAY, *TWO),
+    "hanging": plain(HANGING),
+    "installed": installed,
+    "under the runner": under_the_runner,
     "passing": plain(SEEING),
     "failing": plain(MIXED),
     "first failing": plain(MIXED, *GATEWAY, "-x"),
@@ -369,8 +435,6 @@ SCENARIOS: Mapping[str, Scenario] = {
     "engineless -n 2": engineless(*TWO),
     "killed": plain(KILLING),
     "killed -n 2": plain(KILLING, *GATEWAY, *TWO),
-    "hanging": plain(HANGING),
-    "hanging -n 2": plain(HANGING, *GATEWAY, *TWO),
     "stackless": plain(STACKLESS, "-v"),
     "provided": plain(MIXED, *NOTHING, INFRA_RUN="0badcafe", INFRA_SERVICE="gateway"),
     "collect": plain(MIXED, *NOTHING, "--collect-only"),
@@ -390,7 +454,10 @@ def make(podman: Podman, tmp_path_factory: pytest.TempPathFactory) -> Callable[.
         folder = tmp_path_factory.mktemp("team")
         if not catalog:
             return Team.make(folder / "repository", podman, tests)
-        rest = '[tiers.integration]\nsuite = { runner = "pytest", paths = ["tests"] }\n'
+        rest = (
+            '[tiers.integration]\nenv = { REDIS_ADDR = "127.0.0.1:{redis.redis}" }\n'
+            'suite = { runner = "pytest", paths = ["tests"] }\n'
+        )
         made = redis_catalog(folder / f"catalog-{catalog}", {catalog: rest}, free_ports(1)[0])
         redis = made / "components" / "redis.toml"
         if catalog == "dying":
@@ -408,7 +475,10 @@ def ended(warm: Project, make: Callable[..., Team]) -> Iterator[Callable[[str], 
     """All of them, several at a time; each test waits for its own."""
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         futures: dict[str, Future[Ended]] = {name: pool.submit(one, make) for name, one in SCENARIOS.items()}
-        yield lambda name: futures[name].result(300)
+        person = pool.submit(Person(make).has)
+        beside = {"beside a person": 0, "beside a person, fresh": 1}
+        yield lambda name: person.result(300)[beside[name]] if name in beside else futures[name].result(300)
+        pool.shutdown(cancel_futures=True)
 
 
 def test_tests_see_one_stack_and_its_addresses_in_the_environment_and_in_the_fixture(
@@ -531,7 +601,7 @@ def test_a_dependency_that_dies_ends_the_session_with_one_cause(ended: Callable[
     one = ended(name)
     assert (one.code, one.left) == (75, []), one.text
     assert 1 <= len(one.seen) < 50, one.text
-    told = [line for line in one.done.err.splitlines() if line.startswith("not-ready: suite: redis")]
+    told = [line for line in one.done.err.splitlines() if line.startswith("not-ready: redis: the container exited")]
     assert (len(told), one.causes) == (1, 1), one.text
     assert one.report["exit_code"] == 75
     assert "Traceback" not in one.text
@@ -542,7 +612,8 @@ def test_the_fixture_without_a_stack_is_one_clear_error(ended: Callable[[str], E
     one = ended("stackless")
     assert (one.code, [seen["test"] for seen in one.seen]) == (1, ["test_does_not_ask"]), one.text
     assert "1 passed, 1 error" in one.text
-    assert one.text.count("there is no stack: run pytest with --infra-service NAME, or through the runner\n") == 1
+    says = "there is no stack: run pytest with --infra-service NAME, or through the runner"
+    assert one.text.splitlines().count(says) == 1, one.text
     assert "infra/pytest_plugin.py" not in one.text
 
 
@@ -558,83 +629,35 @@ def test_with_a_stack_from_the_runner_nothing_is_started_and_the_tests_run(ended
     assert {seen["INFRA_RUN"] for seen in one.seen} == {"0badcafe"}
 
 
-def test_under_the_runner_the_same_command_line_has_the_runners_stack(
-    warm: Project, podman: Podman, tmp_path: Path
-) -> None:
-    words = json.dumps(["-p", "infra.pytest_plugin", "--infra-service", "team", *OWN])
-    workspace = Team.make(tmp_path / "workspace", podman, SEEING).folder
-    rest = f'[tiers.integration]\nsuite = {{ runner = "pytest", paths = ["test_team.py"], args = {words} }}\n'
-    catalog = redis_catalog(tmp_path / "catalog", {"team": rest}, free_ports(1)[0])
-    project = Project.make(tmp_path / "project", catalog=catalog, workspace=workspace)
-    path = os.pathsep.join([str(Path(sys.executable).parent), project.environment()["PATH"]])
-    done = project.invoke("suite.run", "--service", "team", "--ports", "auto", "--fresh", PATH=path)
-    assert done.code == 0, done.text
-    report = project.report()
-    seen = [json.loads(path.read_text()) for path in workspace.glob("seen/test_*")]
-    assert (report["suite"]["passed"], {one["run"] for one in seen}) == (9, {report["run"]})
-    runs = [one.name for folder in (project.folder, workspace) for one in folder.glob(".infra/runs/*")]
-    assert sorted(runs) == sorted([report["run"], "latest"])
-    assert podman.left_of(report["run"]) == []
+def test_under_the_runner_the_same_command_line_has_the_runners_stack(ended: Callable[[str], Ended]) -> None:
+    one = ended("under the runner")
+    assert (one.code, one.left) == (0, []), one.text
+    assert ({seen["run"] for seen in one.seen}, len(one.seen)) == ({one.run}, 9)
+    assert one.text.count(": run ") == 1, one.text
+    assert not (one.folder / ".infra").exists()
 
 
-def test_a_stack_that_a_person_has_up_is_used_and_stays_and_fresh_refuses_it(
-    warm: Project, podman: Podman, tmp_path: Path
-) -> None:
-    service = f"team-{secrets.token_hex(3)}"
-    rest = (
-        '[tiers.integration]\nsuite = { runner = "pytest", paths = ["tests"] }\n'
-        'env = { REDIS_ADDR = "127.0.0.1:{redis.redis}" }\n'
-    )
-    catalog = redis_catalog(tmp_path / "catalog", {service: rest}, free_ports(1)[0])
-    team = Team.make(tmp_path / "repository", podman, SEEING, catalog)
-    project = Project.make(tmp_path / "project", catalog=catalog)
-    up = project.invoke("infra.up", "--service", service, "--ports", "auto")
-    run = run_in(up.text)
-    try:
-        assert up.code == 0, up.text
-        given = json.loads(project.invoke("infra.env", "--service", service, "--format", "json").out)
-        used = team.runs("--infra-service", service, "--infra-ports", "auto")
-        assert used.code == 0, used.text
-        assert {one["REDIS_ADDR"] for one in used.seen} == {given["REDIS_ADDR"]}
-        assert f"run {run} of {service} integration is used, and stays up (--infra-fresh starts" in used.text
-        assert podman.names(run) == [f"{service}-redis-{run}"]
-        fresh = team.runs("--infra-service", service, *OWN)
-        assert (fresh.code, fresh.left) == (0, []), fresh.text
-        assert given["REDIS_ADDR"] not in {one["REDIS_ADDR"] for one in fresh.seen}
-        assert podman.names(run) == [f"{service}-redis-{run}"]
-    finally:
-        down = project.invoke("infra.down", "--service", service)
-    assert (down.code, podman.left_of(run)) == (0, []), down.text
+def test_a_stack_that_a_person_has_up_is_used_and_stays(ended: Callable[[str], Ended]) -> None:
+    used = ended("beside a person")
+    assert (used.code, len(used.seen)) == (0, 9), used.text
+    assert "integration is used, and stays up (--infra-fresh starts a stack of its own)" in used.text
 
 
-@pytest.fixture(scope="session")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The python of a new environment with the wheel, pytest and xdist, as a team installs them."""
-    folder = tmp_path_factory.mktemp("installed")
-
-    def run(*argv: str) -> None:
-        done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    run(sys.executable, "-m", "venv", "venv")
-    pip = ("venv/bin/python", "-m", "pip", "--quiet", "--disable-pip-version-check")
-    run(*pip, "wheel", "--no-deps", "--wheel-dir", "wheels", str(ROOT))
-    (wheel,) = (folder / "wheels").glob("kubernaut_infra-*.whl")
-    run(*pip, "install", str(wheel), "pytest", "pytest-xdist")
-    return folder / "venv" / "bin" / "python"
+def test_fresh_refuses_the_stack_that_a_person_has_up(ended: Callable[[str], Ended]) -> None:
+    used, fresh = ended("beside a person"), ended("beside a person, fresh")
+    assert (fresh.code, len(fresh.seen), fresh.left) == (0, 9, []), fresh.text
+    assert "is used, and stays up" not in fresh.text
+    assert not {one["REDIS_ADDR"] for one in used.seen} & {one["REDIS_ADDR"] for one in fresh.seen}
 
 
 def test_a_team_that_installs_the_wheel_has_one_stack_and_a_database_for_each_worker(
-    warm: Project, podman: Podman, installed: Path, tmp_path: Path
+    ended: Callable[[str], Ended],
 ) -> None:
-    team = Team.make(tmp_path / "repository", podman, SEEING)
-    argv = (str(installed), "-m", "pytest", "--infra-service", "contextapi", *OWN, "-n", "3")
-    one = team.runs(argv=argv, PYTHONPATH=None)
+    one = ended("installed")
     assert (one.code, len(one.seen), one.left) == (0, 9, []), one.text
     assert {seen["run"] for seen in one.seen} == {one.run}
     given = {seen["PYTEST_XDIST_WORKER"]: (seen["worker"], seen["POSTGRES_DB"]) for seen in one.seen}
-    env = dict(
-        line.split("=", 1) for line in (team.folder / ".infra/runs/latest/env").read_text().splitlines() if "=" in line
-    )
+    lines = (one.folder / ".infra/runs/latest/env").read_text().splitlines()
+    env = dict(line.split("=", 1) for line in lines if "=" in line)
     assert given == {f"gw{n - 1}": (n, env[f"POSTGRES_DB_{n}"].strip("'\"")) for n in (1, 2, 3)}
     assert len({database for _, database in given.values()}) == 3
