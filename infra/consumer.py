@@ -30,7 +30,7 @@ _LAST_WORDS_S = 20.0
 _PYTEST_ENDS = {
     0: ("", "passed"),
     1: ("tests-failed", "tests failed"),
-    2: ("suite-killed", "it was interrupted, or a file could not be imported"),
+    2: ("suite-exit-code", "it was interrupted, or a file could not be imported"),
     5: ("no-test-ran", "no test ran"),
 }
 
