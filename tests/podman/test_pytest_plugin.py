@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from product import (
     CATALOG,
@@ -292,6 +293,16 @@ def told_early(signum: int, *words: str) -> Scenario:
     return scenario
 
 
+def robbed(make: Callable[..., Team]) -> Ended:
+    """The process that has the stack is killed while tests run."""
+    team = make(WAITING)
+    with team.going(*GATEWAY) as going:
+        going.waits_for("a test waits", (team.folder / "seen").exists)
+        (server,) = (one for one in psutil.Process(going.process.pid).children() if "infra.serve" in one.cmdline())
+        server.kill()
+        return going.ended(left_s=60.0)
+
+
 def forked(make: Callable[..., Team]) -> Ended:
     team = make(FORKING)
     with team.going(*GATEWAY) as going:
@@ -410,6 +421,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "failing": plain(MIXED),
     "first failing": plain(MIXED, *GATEWAY, "-x"),
     "forking": forked,
+    "robbed": robbed,
     "exiting": exiting(),
     "exiting -n 3": exiting("-n", "3"),
     "head": headed,
@@ -606,6 +618,12 @@ def test_a_dependency_that_dies_ends_the_session_with_one_cause(ended: Callable[
     assert one.report["exit_code"] == 75
     assert "Traceback" not in one.text
     assert "INTERNALERROR" not in one.text
+
+
+def test_a_stack_whose_process_is_killed_ends_the_session_too(ended: Callable[[str], Ended]) -> None:
+    one = ended("robbed")
+    assert (one.code, one.left) == (70, []), one.text
+    assert one.text.count("internal: the process that has the stack is gone") == 1, one.text
 
 
 def test_the_fixture_without_a_stack_is_one_clear_error(ended: Callable[[str], Ended]) -> None:
