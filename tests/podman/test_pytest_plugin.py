@@ -253,7 +253,8 @@ class Going:
         while left and time.monotonic() < deadline:
             time.sleep(0.2)
             left = self.team.podman.left_of(str(run))
-        return Ended(self.said(), self.team.folder, run, left)
+        # Who waits for pytest has heard all of it; who has killed it hears the rest a little later.
+        return Ended(self.said() if left_s else said, self.team.folder, run, left)
 
 
 Scenario = Callable[[Callable[..., Team]], Ended]
@@ -301,6 +302,12 @@ def robbed(make: Callable[..., Team]) -> Ended:
         (server,) = (one for one in psutil.Process(going.process.pid).children() if "infra.serve" in one.cmdline())
         server.kill()
         return going.ended(left_s=60.0)
+
+
+def together(make: Callable[..., Team]) -> Ended:
+    """Both outputs in one, as on a terminal, and a dependency that dies."""
+    team = make(KILLING)
+    return team.runs(argv=("sh", "-c", 'exec "$@" 2>&1', "sh", *team.argv(*GATEWAY)))
 
 
 def forked(make: Callable[..., Team]) -> Ended:
@@ -445,7 +452,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "dying -n 2": dying(*TWO),
     "engineless": engineless(),
     "engineless -n 2": engineless(*TWO),
-    "killed": plain(KILLING),
+    "killed": together,
     "killed -n 2": plain(KILLING, *GATEWAY, *TWO),
     "stackless": plain(STACKLESS, "-v"),
     "provided": plain(MIXED, *NOTHING, INFRA_RUN="0badcafe", INFRA_SERVICE="gateway"),
@@ -613,11 +620,24 @@ def test_a_dependency_that_dies_ends_the_session_with_one_cause(ended: Callable[
     one = ended(name)
     assert (one.code, one.left) == (75, []), one.text
     assert 1 <= len(one.seen) < 50, one.text
-    told = [line for line in one.done.err.splitlines() if line.startswith("not-ready: redis: the container exited")]
+    told = [line for line in one.text.splitlines() if line.startswith("not-ready: redis: the container exited")]
     assert (len(told), one.causes) == (1, 1), one.text
     assert one.report["exit_code"] == 75
     assert "Traceback" not in one.text
     assert "INTERNALERROR" not in one.text
+
+
+def test_the_cause_of_a_death_is_said_after_pytests_summary(ended: Callable[[str], Ended]) -> None:
+    text = ended("killed").done.out
+    order = (
+        "test session starts",
+        "the stack has ended: why is said below",
+        " passed in ",
+        "FAILED",
+        "not-ready: redis: ",
+    )
+    places = [text.index(words) for words in order]
+    assert places == sorted(places), text
 
 
 def test_a_stack_whose_process_is_killed_ends_the_session_too(ended: Callable[[str], Ended]) -> None:
