@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from infra import isolation, labels, ports, processes, rundir, signals, suites, venvs
-from infra.errors import Internal
+from infra.errors import Ended, InfraError, Internal, SuiteFailed
 from infra.isolation import Shared
 from infra.lease import Lease
 from infra.placeholders import render
@@ -26,6 +26,13 @@ from infra.watch import Recorder
 from infra.workers import Worker
 
 _LOOK_EVERY_S = 0.25
+_LAST_WORDS_S = 20.0
+_PYTEST_ENDS = {
+    0: ("", "passed"),
+    1: ("tests-failed", "tests failed"),
+    2: ("suite-exit-code", "it was interrupted, or a file could not be imported"),
+    5: ("no-test-ran", "no test ran"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +90,18 @@ class Consumer:
         with self._workers(ready) as each:
             given = self.given(ready, each)
             self.write_env(ready, each)
-            with contextlib.suppress(BrokenPipeError):
-                os.write(pipe.answers, json.dumps({"env": given}).encode() + b"\n")
+            pipe.tell({"env": given})
             with self.recorder.step("suite") as handle:
-                handle.note = "run by pytest"
-                while not select.select([pipe.until], [], [], _LOOK_EVERY_S)[0]:
-                    ready.look()
+                try:
+                    while not select.select([pipe.until], [], [], _LOOK_EVERY_S)[0]:
+                        ready.look()
+                except Ended as error:
+                    # It hears of it at once, and says what it has to say before we do.
+                    pipe.tell_error(error.outcome, error.exit_code, error.message)
+                    if isinstance(error, InfraError):
+                        select.select([pipe.until], [], [], _LAST_WORDS_S)
+                    raise
+                handle.note = _judge_pytest(os.read(pipe.until, select.PIPE_BUF))
 
     def given(self, ready: ReadyStack, each: tuple[Worker, ...]) -> dict[str, str]:
         """Return what a suite gets beside the host's environment."""
@@ -162,3 +175,21 @@ class Consumer:
         owner = ready.lease.owner if ready.lease else labels.Owner.of(os.getpid())
         given = self.given(ready, each) | processes.environment(plan.run, owner, "suite")
         return suites.environment(base, given=given, path=plan.suite.path, unset=plan.suite.unset, cwd=cwd)
+
+
+def _judge_pytest(word: bytes) -> str:
+    """Return what a pytest that has ended says of its tests. Raises `SuiteFailed` where they did not pass."""
+    if not word:
+        raise SuiteFailed(
+            "pytest ended before it could say how its tests did: it crashed or was killed",
+            reference="suite-killed",
+            remedy="run it again",
+        )
+    told = json.loads(word)
+    code = int(told["exit_code"])
+    reference, meaning = _PYTEST_ENDS.get(code, ("suite-exit-code", "see its output"))
+    said = told["said"] or meaning
+    if code != 0:
+        message = f"pytest ended with exit code {code}: {said}"
+        raise SuiteFailed(message, reference=reference, remedy="look at what pytest has said")
+    return f"run by pytest: {said}"

@@ -3,7 +3,7 @@
 The stack is brought up once, by the controller, before any test or xdist worker starts; a process of its own has it and
 ends it with the controller, however that ends. Tests find the addresses in their environment; a variable that the
 catalogue gives to each parallel process is there without its number. Where a runner has made the stack already, or no
-service is asked for, this plug-in does nothing but that.
+service is asked for, or no test is to run, this plug-in does nothing but that.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
-import subprocess
+import signal
 import sys
 import threading
+import time
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,10 +23,20 @@ from typing import Any
 
 import pytest
 
-_END_S = 90.0
+from infra.starter import GONE, Served
+
+_HEAR_S = 5.0
+# A test that waits for what has died is left this time to end by itself.
+_STOP_S = 5.0
+_STOP_AGAIN_S = 0.2
 _RUN = "INFRA_RUN"
+_WORKER = "INFRA_WORKER"
 _WORKERS = "INFRA_WORKERS"
-_PARENT_PIPE = "INFRA_PARENT_PIPE"
+_INVALID = 78
+# With these pytest shows something and runs no test.
+_SHOWING = (
+    "help", "version", "markers", "showfixtures", "show_fixtures_per_test", "cacheshow", "collectonly", "setupplan",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,20 +46,22 @@ class InfraStack:
     run: str
     service: str
     worker: int
-    env: Mapping[str, str]
+    env: Mapping[str, str] = field(repr=False)
 
 
 @dataclass
-class _Served:
-    """The process that has the stack, and what it has said."""
+class _Stack:
+    """A stack of this session's own: what was in the environment before, and how it ended."""
 
-    process: subprocess.Popen[bytes]
-    until: int
-    life: int
-    answers: int
-    error: dict[str, Any] | None = None
+    served: Served
+    replaced: dict[str, str | None] = field(default_factory=dict)
+    listener: threading.Thread | None = None
+    error: Mapping[str, Any] | None = None
     early: bool = False
-    over: threading.Event = field(default_factory=threading.Event)
+
+
+_STACK = pytest.StashKey[_Stack]()
+_NUMBERS = pytest.StashKey[dict[str, int]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -63,20 +75,56 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--infra-fresh", action="store_true", help="a stack of its own even where one is up")
 
 
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """Bring the stack up, before pytest and xdist start anything. A failure is our exit code, and nothing is started.
+
+    What has the stack prints its steps, and why it could not be had. xdist has counted its workers before this.
+    """
+    if hasattr(config, "workerinput") or any(config.getoption(option, False) for option in _SHOWING):
+        return None
+    service = config.getoption("--infra-service")
+    if service and not os.environ.get(_RUN):
+        stack = _Stack(Served.start(_task(config, service)))
+        config.stash[_STACK] = stack
+        config.add_cleanup(lambda: _end(stack))
+        try:
+            return _wait(stack)
+        except KeyboardInterrupt:
+            _end(stack)
+            return pytest.ExitCode.INTERRUPTED
+    has, asked = _count(), _xdist_workers(config)
+    if os.environ.get(_RUN) and 0 < has < asked:
+        _say(f"invalid: {asked} xdist workers, and the stack that is there has values for {has}\n  to do: -n {has}")
+        return _INVALID
+    return None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """Bring the stack up, in the controller, before xdist starts its workers; each of them looks for its own part."""
+    """Take what this worker has for itself; listen to the stack while the tests run."""
     config = session.config
-    if hasattr(config, "workerinput"):
-        _take_worker(int(re.sub(r"\D", "", str(config.workerinput["workerid"])) or 0) + 1)
-        return
-    service = config.getoption("--infra-service")
-    if service and not os.environ.get(_RUN) and not config.option.collectonly:
-        served = _start(config, service)
-        config.stash[_SERVED] = served
-        session.config.add_cleanup(lambda: _end(served))
-        _wait(served, session)
-    _take_worker(1)
+    number = _number_of(config)
+    replaced = _take_worker(number)
+    stack = config.stash.get(_STACK, None)
+    if stack is not None:
+        stack.replaced = replaced | stack.replaced
+        stack.listener = threading.Thread(target=_listen, args=(stack, session), daemon=True)
+        stack.listener.start()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:  # noqa: ANN401 - xdist's, which need not be there
+    """Number xdist's workers: one that replaces one that has crashed has its number, and xdist's name is a new one."""
+    numbers = node.config.stash.setdefault(_NUMBERS, {})
+    number = next(n for n in range(1, len(numbers) + 2) if n not in numbers.values())
+    numbers[node.gateway.id] = number
+    node.workerinput["infra_worker"] = number
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:  # noqa: ANN401
+    """Take a number back."""
+    node.config.stash.setdefault(_NUMBERS, {}).pop(node.gateway.id, None)
 
 
 @pytest.fixture(scope="session")
@@ -84,51 +132,58 @@ def infra_stack() -> InfraStack:
     """The stack that runs under these tests. An error names what starts one."""
     if not os.environ.get(_RUN):
         pytest.fail("there is no stack: run pytest with --infra-service NAME, or through the runner", pytrace=False)
-    worker = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "")) or 0) + 1
-    return InfraStack(run=os.environ[_RUN], service=os.environ["INFRA_SERVICE"], worker=worker, env=dict(os.environ))
+    return InfraStack(
+        run=os.environ[_RUN],
+        service=os.environ["INFRA_SERVICE"],
+        worker=int(os.environ.get(_WORKER) or 1),
+        env=dict(os.environ),
+    )
 
 
-_SERVED = pytest.StashKey[_Served]()
+def _number_of(config: pytest.Config) -> int:
+    workerinput: Mapping[str, Any] = getattr(config, "workerinput", {})
+    return int(workerinput.get("infra_worker", 1))
 
 
-def _take_worker(number: int) -> None:
-    """Put what this worker has for itself under its plain name; other workers' values are nobody's here."""
-    count = int(os.environ.get(_WORKERS) or 0)
-    for name in [name for name in os.environ if name.endswith(f"_{number}")]:
+def _count() -> int:
+    """Return how many workers have values of their own in our environment."""
+    return int(os.environ.get(_WORKERS) or 0)
+
+
+def _xdist_workers(config: pytest.Config) -> int:
+    """Return how many workers xdist will start: `popen` is one, `3*popen` are three."""
+    distributed = config.getoption("dist", "no") != "no"
+    times = [spec.partition("*")[0] for spec in (config.getoption("tx", None) or ()) if distributed]
+    return sum(int(number) if number.isdecimal() else 1 for number in times)
+
+
+def _take_worker(number: int) -> dict[str, str | None]:
+    """Put what this worker has for itself under its plain name; return what was there before."""
+    count = _count()
+    given = {_WORKER: str(number)} if os.environ.get(_RUN) else {}
+    for name in list(os.environ):
         plain = name.removesuffix(f"_{number}")
-        if count and all(f"{plain}_{n}" in os.environ for n in range(1, count + 1)):
-            os.environ[plain] = os.environ[name]
+        if plain != name and count and all(f"{plain}_{n}" in os.environ for n in range(1, count + 1)):
+            given[plain] = os.environ[name]
+    return _give(given)
 
 
-def _start(config: pytest.Config, service: str) -> _Served:
-    answers, their_answers = os.pipe()
-    their_until, until = os.pipe()
-    their_life, life = os.pipe()
-    task = {
+def _give(env: Mapping[str, str]) -> dict[str, str | None]:
+    """Put into the environment, which xdist's workers inherit; return what was there before."""
+    before = {name: os.environ.get(name) for name in env}
+    os.environ.update(env)
+    return before
+
+
+def _task(config: pytest.Config, service: str) -> dict[str, object]:
+    return {
         "root": str(_root(config.rootpath)),
         "service": service,
         "tier": config.getoption("--infra-tier"),
         "ports": config.getoption("--infra-ports"),
         "fresh": config.getoption("--infra-fresh"),
-        "answers": their_answers,
-        "until": their_until,
+        "workers": _xdist_workers(config),
     }
-    package_parent = str(Path(__file__).resolve().parent.parent)
-    path = os.pathsep.join(filter(None, (package_parent, os.environ.get("PYTHONPATH"))))
-    try:
-        # A session of its own: a Ctrl-C is for pytest, which ends the stack when its tests have ended.
-        process = subprocess.Popen(
-            (sys.executable, "-m", "infra.serve", json.dumps(task)),
-            env={**os.environ, "PYTHONPATH": path, _PARENT_PIPE: f"{their_life}:{os.fstat(their_life).st_ino}"},
-            stdin=subprocess.DEVNULL,
-            stdout=sys.__stderr__,
-            pass_fds=(their_answers, their_until, their_life),
-            start_new_session=True,
-        )
-    finally:
-        for theirs in (their_answers, their_until, their_life):
-            os.close(theirs)
-    return _Served(process=process, until=until, life=life, answers=answers)
 
 
 def _root(start: Path) -> Path:
@@ -140,57 +195,83 @@ def _root(start: Path) -> Path:
     return start
 
 
-def _wait(served: _Served, session: pytest.Session) -> None:
-    """Wait until the stack is ready, and put its addresses into the environment, which xdist's workers inherit."""
-    lines = os.fdopen(served.answers, encoding="utf-8")
-    answer = json.loads(lines.readline() or "{}")
-    if "env" not in answer:
-        lines.close()
-        error = answer.get("error", {"message": "the process that has the stack is gone", "exit_code": 70})
-        pytest.exit(_told(error), returncode=int(error["exit_code"]))
-    os.environ.update(answer["env"])
-
-    def listen() -> None:
-        """A stack that ends early ends the session: one error, and not one a test."""
-        with lines:
-            for line in lines:
-                served.error = json.loads(line)["error"]
-                if not served.over.is_set():
-                    served.early = True
-                    _stop(session, _told(served.error))
-
-    threading.Thread(target=listen, daemon=True).start()
+def _wait(stack: _Stack) -> int | None:
+    """Wait until the stack is ready, and take its addresses; or return the exit code of why it is not."""
+    answer = stack.served.read()
+    if "env" in answer:
+        stack.replaced = _give(answer["env"])
+        return None
+    error = answer.get("error")
+    if error is None:
+        error = GONE
+        _say(_told(error))
+    _end(stack)
+    return int(error["exit_code"])
 
 
-def _stop(session: pytest.Session, why: str) -> None:
-    """End the tests: pytest's own loop asks the session, that of xdist its plug-in."""
-    distributed = session.config.pluginmanager.get_plugin("dsession")
-    if distributed is not None:
-        distributed.shouldstop = why
-    session.shouldfail = why
+def _listen(stack: _Stack, session: pytest.Session) -> None:
+    """Hear how the stack ended: one that ends early ends the session, with one error and not with one a test."""
+    while answer := stack.served.read():
+        stack.error = answer["error"]
+        if not stack.served.over.is_set() and not stack.early:
+            stack.early = True
+            threading.Thread(target=_stop, args=(stack, session), daemon=True).start()
+    if stack.error is None and not stack.served.over.is_set():
+        stack.error, stack.early = GONE, True
+        _stop(stack, session)
+
+
+def _stop(stack: _Stack, session: pytest.Session) -> None:
+    """End the tests: pytest's own loop asks the session, that of xdist its plug-in. One that hangs is interrupted."""
+    why = _told(GONE) if stack.error is GONE else "the stack has ended: why is said below"
+    deadline = time.monotonic() + _STOP_S
+    while time.monotonic() < deadline:
+        distributed = session.config.pluginmanager.get_plugin("dsession")
+        if distributed is not None:
+            distributed.shouldstop = why
+        session.shouldfail = why
+        if stack.served.over.wait(_STOP_AGAIN_S):
+            return
+    if (main := threading.main_thread().ident) is not None:
+        signal.pthread_kill(main, signal.SIGINT)  # a sleep ends, too
 
 
 def _told(error: Mapping[str, Any]) -> str:
-    """Say it in one line: what to do, and the evidence, have been printed by the process that had the stack."""
-    step = f"{error['step']}: " if error.get("step") else ""
-    return f"{error.get('outcome', 'internal')}: {step}{error['message']}"
+    return f"{error['outcome']}: {error['message']}"
 
 
-def _end(served: _Served) -> None:
-    """End the stack and wait for it. Whoever does not wait leaves it to the process that has it."""
-    served.over.set()
-    with contextlib.suppress(OSError):
-        os.close(served.until)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        served.process.wait(_END_S)
+def _say(text: str) -> None:
+    if sys.__stderr__ is not None:
+        with contextlib.suppress(OSError):
+            print(text, file=sys.__stderr__, flush=True)
+
+
+def _end(stack: _Stack, word: bytes = b"") -> None:
+    """End the stack and wait for it, once; the environment is what it was."""
+    if not stack.served.end(word):
+        return
+    for name, value in stack.replaced.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+    if stack.listener is not None:
+        stack.listener.join(_HEAR_S)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     """End the stack after the summary. A session whose stack ended early, or left something behind, is not green."""
     yield
-    served = session.config.stash.get(_SERVED, None)
-    if served is not None:
-        _end(served)
-        if served.error is not None and (served.early or session.exitstatus == pytest.ExitCode.OK):
-            session.exitstatus = int(served.error["exit_code"])
+    stack = session.config.stash.get(_STACK, None)
+    if stack is not None:
+        told = {"exit_code": int(session.exitstatus), "said": _counted(session.config)}
+        _end(stack, json.dumps(told).encode())
+        if stack.error is not None and (stack.early or session.exitstatus == pytest.ExitCode.OK):
+            session.exitstatus = int(stack.error["exit_code"])
+
+
+def _counted(config: pytest.Config) -> str:
+    """Return how many tests ended in which way, in pytest's words."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    stats = reporter.stats if reporter is not None else {}
+    return ", ".join(f"{len(stats[key])} {key}" for key in ("passed", "failed", "error", "skipped") if stats.get(key))

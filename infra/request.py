@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 from dataclasses import dataclass
+
+from infra.errors import Outcome
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,6 +16,15 @@ class Pipe:
 
     answers: int
     until: int
+
+    def tell(self, value: object) -> None:
+        """Answer one line; nobody may be there any more."""
+        with contextlib.suppress(OSError):
+            os.write(self.answers, json.dumps(value).encode() + b"\n")
+
+    def tell_error(self, outcome: Outcome, exit_code: int, message: str) -> None:
+        """Answer why there is no stack, or none any more."""
+        self.tell({"error": {"outcome": str(outcome), "exit_code": exit_code, "message": message}})
 
 
 @dataclass(frozen=True, kw_only=True)

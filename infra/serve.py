@@ -1,25 +1,49 @@
 """A stack for another process: `python -m infra.serve TASK` brings it up, says where it is, and ends with its starter.
 
-The task is JSON: root, service, tier, ports, fresh, and two file descriptors. `answers` is written one line of JSON:
-`{"env": {...}}` once the stack is ready, `{"error": {...}}` where it is not or has ended early. `until` is only ever
-read: it ends when the starter closes it. Where the starter dies while the stack comes up, the pipe that
-INFRA_PARENT_PIPE names tells (`signals`). The steps are printed.
+The task is JSON: root, service, tier, ports, fresh, the number of workers that want values of their own, and two file
+descriptors. `answers` is written lines of JSON: `{"env": {...}}` once the stack is ready, `{"error": {...}}` where it
+is not, has ended early, or has left something behind. `until` is read: how the tests ended (`exit_code`, `said`), and
+its end, when the starter has gone. Where the starter dies while the stack comes up, the pipe that INFRA_PARENT_PIPE
+names tells (`signals`). The steps, and why they failed, are printed.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
+import re
 import sys
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
-from infra import bootstrap, settings
-from infra.errors import Ended
+from rich.console import Console
+
+from infra import bootstrap, plan, settings
+from infra.catalog.loading import load
+from infra.errors import Ended, Invalid
 from infra.execute import execute
+from infra.report import Report
+from infra.reporters.console import ConsoleReporter
 from infra.request import Pipe, Request
+from infra.settings import Settings
 from infra.tasks import common
+
+# Options of `invoke suite.run` have another name here; those of other tasks do not.
+_OPTION = re.compile(r"(?<!infra\.down )--(service|tier|ports|fresh)\b")
+
+
+class _Console(ConsoleReporter):
+    """Names pytest's options where it says what to do."""
+
+    def note(self, text: str) -> None:
+        super().note(_for_pytest(text))
+
+    def run_finished(self, report: Report) -> None:
+        cause = report.cause
+        super().run_finished(replace(report, cause=cause and replace(cause, remedy=_for_pytest(cause.remedy))))
+
+
+def _for_pytest(text: str) -> str:
+    return _OPTION.sub(r"--infra-\1", text)
 
 
 def main(text: str) -> int:
@@ -27,28 +51,39 @@ def main(text: str) -> int:
     task = json.loads(text)
     pipe = Pipe(answers=int(task["answers"]), until=int(task["until"]))
     root = Path(task["root"])
-    try:
-        request = Request(
-            service=task["service"],
-            tier=task["tier"],
-            ports=task["ports"],
-            fresh=bool(task["fresh"]),
-            path=bootstrap.tool_path(root),
-            served=pipe,
-        )
-        report = execute(settings.read(root), request, common.reporter(verbose=False), "serve")
-    except Ended as error:
-        _answer(pipe, {"error": {"outcome": str(error.outcome), "exit_code": error.exit_code, **asdict(error.cause())}})
-        return error.exit_code
+    with common.told():
+        try:
+            request = Request(
+                service=task["service"],
+                tier=task["tier"],
+                ports=task["ports"],
+                fresh=bool(task["fresh"]),
+                path=bootstrap.tool_path(root),
+                served=pipe,
+            )
+            found = settings.read(root)
+            _check_workers(found, request, int(task["workers"]))
+            report = execute(found, request, _Console(Console(highlight=False), verbose=False), "serve")
+        except Ended as error:
+            pipe.tell_error(error.outcome, error.exit_code, error.message)
+            error.remedy = _for_pytest(error.remedy)
+            raise
     if report.cause is not None:
-        said = {"outcome": str(report.outcome), "exit_code": report.exit_code, **asdict(report.cause)}
-        _answer(pipe, {"error": said | {"directory": report.directory}})
+        pipe.tell_error(report.outcome, report.exit_code, report.cause.message)
     return report.exit_code
 
 
-def _answer(pipe: Pipe, value: object) -> None:
-    with contextlib.suppress(OSError):
-        os.write(pipe.answers, json.dumps(value).encode() + b"\n")
+def _check_workers(found: Settings, request: Request, asked: int) -> None:
+    """Refuse more workers than the tier has values for, before anything is started."""
+    made = plan.make(load(found.catalog), found, service=request.service, tier=request.tier, ports=request.ports)
+    has = made.worker_count
+    if 0 < has < asked:
+        where = f"services/{made.service}.toml"
+        raise Invalid(
+            f"{asked} xdist workers, and {made.service} {made.tier} has values for {has}",
+            reference="too-many-workers",
+            remedy=f"-n {has}, or count = {asked} in [tiers.{made.tier}.workers] of {where}",
+        )
 
 
 if __name__ == "__main__":

@@ -114,6 +114,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "infra.bootstrap",
             "infra.sessions",
             "infra.serve",
+            "infra.starter",
             "infra.pytest_plugin",
             "infra.tasks.common",
             "infra.tasks.images",
@@ -133,7 +134,7 @@ FOREIGN = {
     "pytest": {"infra.pytest_plugin"},
     "tenacity": {"infra.readiness"},
     "pydantic": {"infra.values", "infra.model", "infra.catalog.loading", "infra.catalog.explaining"},
-    "rich": {"infra.reporters.console", "infra.tasks.common"},
+    "rich": {"infra.reporters.console", "infra.tasks.common", "infra.serve"},
     "invoke": {"infra.tasks.images", "infra.tasks.infra", "infra.tasks.suite"},
     "nox": {"infra.sessions"},
     "tomli_w": {"infra.engine.host"},
@@ -149,7 +150,7 @@ FOREIGN = {
         "infra.reaper",
         "infra.registry",
         "infra.engine.discover",
-        "infra.pytest_plugin",
+        "infra.starter",
     },
 }
 STANDARD_ONLY = ("infra.catalog.names", "infra.errors", "infra.tools", "infra.bootstrap")
