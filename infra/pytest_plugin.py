@@ -30,6 +30,7 @@ _HEAR_S = 5.0
 _STOP_S = 5.0
 _STOP_AGAIN_S = 0.2
 _RUN = "INFRA_RUN"
+_SERVICE = "INFRA_SERVICE"
 _WORKER = "INFRA_WORKER"
 _WORKERS = "INFRA_WORKERS"
 _INVALID = 78
@@ -92,6 +93,10 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
         except KeyboardInterrupt:
             _end(stack)
             return pytest.ExitCode.INTERRUPTED
+    there = os.environ.get(_SERVICE)
+    if service and there != service:
+        _say(f"invalid: the stack that is there is that of {there}, not of {service}\n  to do: unset {_RUN}")
+        return _INVALID
     has, asked = _count(), _xdist_workers(config)
     if os.environ.get(_RUN) and 0 < has < asked:
         _say(f"invalid: {asked} xdist workers, and the stack that is there has values for {has}\n  to do: -n {has}")
@@ -134,7 +139,7 @@ def infra_stack() -> InfraStack:
         pytest.fail("there is no stack: run pytest with --infra-service NAME, or through the runner", pytrace=False)
     return InfraStack(
         run=os.environ[_RUN],
-        service=os.environ["INFRA_SERVICE"],
+        service=os.environ[_SERVICE],
         worker=int(os.environ.get(_WORKER) or 1),
         env=dict(os.environ),
     )

@@ -455,7 +455,8 @@ SCENARIOS: Mapping[str, Scenario] = {
     "killed": together,
     "killed -n 2": plain(KILLING, *GATEWAY, *TWO),
     "stackless": plain(STACKLESS, "-v"),
-    "provided": plain(MIXED, *NOTHING, INFRA_RUN="0badcafe", INFRA_SERVICE="gateway"),
+    "provided": plain(MIXED, *NOTHING, INFRA_RUN="0badcafe", INFRA_SERVICE="no-such-service"),
+    "another's": plain(MIXED, *NOTHING, INFRA_RUN="0badcafe", INFRA_SERVICE="gateway"),
     "collect": plain(MIXED, *NOTHING, "--collect-only"),
     "help": plain(MIXED, *NOTHING, "--help"),
     "version": plain(MIXED, *NOTHING, "--version", "--version"),
@@ -593,6 +594,7 @@ def test_a_reader_who_leaves_ends_pytest_and_its_stack(ended: Callable[[str], En
         ("dying", 75, "not-ready: redis: "),
         ("engineless", 69, "unavailable: "),
         ("too many workers", 78, "invalid: 6 xdist workers, and gateway integration has values for 4"),
+        ("another's", 78, "invalid: the stack that is there is that of gateway, not of no-such-service"),
         ("too many for the runner", 78, "invalid: 3 xdist workers, and the stack that is there has values for 2"),
     ],
 )
