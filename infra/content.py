@@ -68,10 +68,11 @@ def context_files(folder: Path) -> tuple[str, ...]:
     """Return the files of a build context, relative to it: what git tracks, or all, less the ignore file's."""
     names = _tracked(folder)
     if names is None:
-        names = [str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()]
+        names = [str(path.relative_to(folder)) for path in folder.rglob("*")]
     ignored = ignore_rules(folder)
-    present = (name for name in names if (folder / name).is_symlink() or (folder / name).is_file())
-    return tuple(sorted(name for name in present if not is_ignored(name, ignored)))
+    # While a merge is not resolved, git names a file several times.
+    present = {name for name in names if (folder / name).is_symlink() or (folder / name).is_file()}
+    return tuple(sorted(name for name in _not_below_links(folder, present) if not is_ignored(name, ignored)))
 
 
 def untracked_files(folder: Path) -> tuple[str, ...]:
@@ -103,12 +104,24 @@ def is_ignored(name: str, rules: Iterable[str]) -> bool:
 
 
 def stage(folder: Path, files: Iterable[str], target: Path) -> None:
-    """Copy the context's files to `target`, which is made."""
-    for name in files:
+    """Copy the context's files to `target`, which is made; a link is copied as one, and never followed."""
+    for name in _not_below_links(folder, files):
         copy = target / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(folder / name, copy, follow_symlinks=False)
     target.mkdir(parents=True, exist_ok=True)
+
+
+def _not_below_links(folder: Path, names: Iterable[str]) -> list[str]:
+    """Leave out what is reached through a link: it is not of this folder, and a copy would be written through it."""
+    links: dict[str, bool] = {"": False}
+
+    def is_linked(parent: str) -> bool:
+        if parent not in links:
+            links[parent] = is_linked(parent.rpartition("/")[0]) or (folder / parent).is_symlink()
+        return links[parent]
+
+    return [name for name in names if not is_linked(name.rpartition("/")[0])]
 
 
 def _with_parents(name: str) -> list[str]:
