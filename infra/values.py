@@ -51,6 +51,12 @@ def _no_nul(value: str) -> str:
     return value
 
 
+def _no_option(value: str) -> str:
+    if not value or value.startswith("-"):
+        raise ValueError("a package or a path; options stand in `args`")
+    return value
+
+
 def _images(value: object) -> object:
     return (_image(value),) if isinstance(value, str) else value
 
@@ -84,5 +90,6 @@ Text = Annotated[str, AfterValidator(_no_nul)]
 HostPorts = Annotated[
     Annotated[PortNumber, Tag("(number)")] | Annotated[dict[Name, PortNumber], Tag("(table)")], Discriminator(_form)
 ]
-Packages = Annotated[tuple[Text, ...], Field(min_length=1)]
+Packages = Annotated[tuple[Annotated[Text, AfterValidator(_no_option)], ...], Field(min_length=1)]
+Paths = Annotated[tuple[Annotated[Inside, AfterValidator(_no_option)], ...], Field(min_length=1)]
 Processes = Annotated[int, Field(ge=1, le=64, strict=True)]
