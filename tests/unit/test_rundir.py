@@ -86,7 +86,7 @@ VALUES = {
     "BACKTICK": "`id`",
     "UNICODE": "é ✓",
     "LINES": "one\ntwo\n",
-    "QUOTED_LINES": "it's\n\"two\" $HOME\n`id`",
+    "QUOTED_LINES": 'it\'s\n"two" $HOME\n`id`',
     "RETURN": "a\rb",
     "ESCAPE": "\x1b[31mred",
     "TILDE": "~/x:~/y",

@@ -108,7 +108,8 @@ def name(of: Owner | None = None, *, kind: databases.Kind = "w", created: int = 
 
 
 @pytest.mark.parametrize(
-    ("kind", "what", "run"), [("t", "0123abcd", "0123abcd"), ("w", "1884d074_64", "1884d074"), ("k", "1884d074_1", "1884d074")]
+    ("kind", "what", "run"),
+    [("t", "0123abcd", "0123abcd"), ("w", "1884d074_64", "1884d074"), ("k", "1884d074_1", "1884d074")],
 )
 def test_a_name_is_taken_apart_into_what_it_was_made_of(kind: databases.Kind, what: str, run: str) -> None:
     made = name(kind=kind, what=what)
@@ -163,7 +164,10 @@ def strangers() -> list[str]:
     return [
         *("", "postgres", "template1", "action_history", "infra_", "infra_w", "infra_w_mine", "infra_test"),
         *(ours + "x", "x" + ours, ours + "\n", " " + ours, ours.upper(), ours.replace("infra_w_", "infra_x_")),
-        *(ours.replace("_1884d074_3", tail) for tail in ("", "_1884d07_3", "_1884d074_", "_1884d074_3_3", "_1884D074_3")),
+        *(
+            ours.replace("_1884d074_3", tail)
+            for tail in ("", "_1884d07_3", "_1884d074_", "_1884d074_3_3", "_1884D074_3")
+        ),
         ours.replace(str(os.getpid()), "٣"),
         ours + '"; DROP DATABASE postgres; --',
     ]
