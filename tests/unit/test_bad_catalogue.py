@@ -850,7 +850,8 @@ def test_a_suites_port_that_another_service_has_is_told_with_both_names(folder: 
     with edited(folder / PYTHON, old, new), pytest.raises(Invalid) as raised:
         load(folder)
     assert raised.value.message == (
-        f'{folder / SERVICE}: ports.postgres.sql: port 15453 is also suite_ports.holmesgpt-api of service "holmesgpt-api"'
+        f"{folder / SERVICE}: ports.postgres.sql: port 15453 is also suite_ports.holmesgpt-api "
+        'of service "holmesgpt-api"'
     )
     assert raised.value.reference == "port-collision"
 

@@ -4,7 +4,7 @@ import dataclasses
 import os
 import re
 import time
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 from hypothesis import given, settings
@@ -30,7 +30,7 @@ def test_no_two_workers_of_a_run_or_of_runs_one_after_another_have_a_number_in_c
     each = [worker(number, f"{run:08x}") for run, number in product(range(1000, 1250), range(1, workers.MOST + 1))]
     offsets = sorted(one.offset for one in each)
     assert len(offsets) == 250 * 64
-    assert min(after - before for before, after in zip(offsets, offsets[1:], strict=False)) == 100_000
+    assert min(after - before for before, after in pairwise(offsets)) == 100_000
 
 
 @steady
