@@ -87,7 +87,7 @@ def ignore_rules(folder: Path) -> tuple[str, ...]:
     for name in (".containerignore", ".dockerignore"):
         path = folder / name
         if path.is_file():
-            lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+            lines = (line.strip() for line in path.read_text(encoding="utf-8", errors="surrogateescape").split("\n"))
             return tuple(line for line in lines if line and not line.startswith("#"))
     return ()
 
@@ -131,15 +131,14 @@ def _with_parents(name: str) -> list[str]:
 
 def _matches(path: str, pattern: str) -> bool:
     """Match like a .containerignore: `*` within one path segment, `**` over any number of them."""
-    return _segments(path.split("/"), pattern.split("/"))
-
-
-def _segments(path: list[str], pattern: list[str]) -> bool:
-    if not pattern:
-        return not path
-    if pattern[0] == "**":
-        return any(_segments(path[skip:], pattern[1:]) for skip in range(len(path) + 1))
-    return bool(path) and fnmatch.fnmatchcase(path[0], pattern[0]) and _segments(path[1:], pattern[1:])
+    segments = path.split("/")
+    ends = {0}  # how many segments the pattern so far may have matched
+    for part in pattern.split("/"):
+        if part == "**" and ends:
+            ends = set(range(min(ends), len(segments) + 1))
+        else:
+            ends = {end + 1 for end in ends if end < len(segments) and fnmatch.fnmatchcase(segments[end], part)}
+    return len(segments) in ends
 
 
 def _tracked(folder: Path) -> list[str] | None:

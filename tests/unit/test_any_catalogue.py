@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import re
 import shutil
 import tomllib
 from collections.abc import Callable, Iterator
@@ -540,3 +541,49 @@ def test_a_file_name_that_is_no_name_is_told_in_one_line(stem: str, kind: str, f
 
 def test_a_name_is_the_same_thing_to_nox_and_to_the_loader() -> None:
     assert f"^{names.NAME}$" == values.NAME
+
+
+# What a message quotes of a file.
+
+ESCAPES = "\x1b]0;title\x07\n\u2028"
+Document = dict[str, Any]
+COMPONENT: Document = {
+    "image": "docker.io/x/y:1",
+    "ports": {"redis": 1},
+    "ready": {"probe": "redis", "port": "redis"},
+}
+TIER: Document = {"suite": {"runner": "ginkgo", "packages": ["./x"]}}
+SERVICE: Document = {"language": "go", "stack": ["redis"], "ports": {"redis": 99}, "tiers": {"unit": TIER}}
+QUOTED: dict[str, Document] = {
+    "a key": {**COMPONENT, ESCAPES: 1},
+    "a key inside": {**COMPONENT, "env": {ESCAPES: "x"}},
+    "a value": {**COMPONENT, "image": ESCAPES},
+    "a probe": {**COMPONENT, "ready": {"probe": ESCAPES}},
+    "a port": {**COMPONENT, "ready": {"probe": "redis", "port": ESCAPES}},
+    "a language": {**SERVICE, "language": ESCAPES},
+    "a tier": {**SERVICE, "tiers": {"unit": TIER, ESCAPES: {}}},
+    "a tier that is no table": {**SERVICE, "tiers": {ESCAPES: 1}},
+    "a component": {**SERVICE, "stack": [ESCAPES]},
+    "a lone brace": {**SERVICE, "tiers": {"unit": {**TIER, "env": {"A": "\x1b[2J {"}}}},
+    "a placeholder": {**SERVICE, "tiers": {"unit": {**TIER, "env": {"A": f"{{{ESCAPES}}}"}}}},
+    "a folder": {**SERVICE, "tiers": {"unit": {**TIER, "cwd": ESCAPES}}},
+}
+
+
+@pytest.mark.parametrize("name", QUOTED)
+def test_what_a_message_quotes_moves_no_cursor(name: str, folder: Path, workspace: Path) -> None:
+    document = QUOTED[name]
+    file = "components/shop.toml" if "image" in document else "services/shop.toml"
+    said = with_file(folder, workspace, file, tomli_w.dumps(document).encode())
+    assert said.startswith(f"{folder / file}: ")
+    assert r"\x1b" in said
+
+
+@pytest.mark.parametrize("key", ["language", "stack"])
+def test_nox_shows_nothing_of_a_file_but_names(key: str, tmp_path: Path) -> None:
+    document: dict[str, object] = {**SERVICE, key: ["redis", ESCAPES] if key == "stack" else ESCAPES}
+    (tmp_path / "services").mkdir()
+    (tmp_path / "services" / "shop.toml").write_text(tomli_w.dumps(document))
+    (suite,) = names.names(tmp_path, {"INFRA_CATALOG": str(tmp_path)}).suites
+    one_sentence(suite.description)
+    assert all(re.fullmatch(names.NAME, tag) for tag in suite.tags)
