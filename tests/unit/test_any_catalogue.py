@@ -22,6 +22,7 @@ from infra.catalog import names
 from infra.catalog.loading import load
 from infra.errors import Ended, Invalid, Unavailable
 
+pytestmark = pytest.mark.timeout(240)  # also where a failing example is made small
 # The same examples each time, here and in CI; no files of its own; a slow machine is no failure.
 steady = settings(
     derandomize=True,

@@ -173,7 +173,7 @@ def strangers() -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("text", strangers())
+@pytest.mark.parametrize("text", strangers(), ids=range(len(strangers())))  # each process of xdist has its own pid
 def test_what_carries_no_name_of_ours_is_a_strangers(text: str) -> None:
     assert parse(text) is None
 
