@@ -81,7 +81,7 @@ ImageName = Annotated[str, BeforeValidator(_image)]
 Images = Annotated[tuple[ImageName, ...], BeforeValidator(_images), Field(min_length=1)]
 """An image, or several of which the first that can be had is taken."""
 FileMode = Annotated[str, StringConstraints(pattern=r"^0[0-7]{3}$")]
-FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")]
 DebianPackage = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
 Inside = Annotated[str, BeforeValidator(_inside)]
 Rooted = Annotated[str, BeforeValidator(_rooted)]

@@ -400,6 +400,13 @@ BAD = (
         says=("containerfile: no file at ", "local/rediss.Containerfile"),
     ),
     Bad(
+        name="recipe whose Containerfile no file system can name",
+        file="local/redis.toml",
+        old='"redis.Containerfile"',
+        new='"' + "x" * 256 + '"',
+        says=("containerfile: ", "not 'xxx"),
+    ),
+    Bad(
         name="two recipes of one image",
         file="local/redis.toml",
         old="docker.io/library/redis:7-alpine",
