@@ -63,14 +63,16 @@ def _images(value: object) -> object:
 
 def _inside(value: object) -> object:
     """Accept a path that stays below the folder it is relative to; links are looked at where it is used."""
-    if isinstance(value, str) and (not value or value.startswith("/") or ".." in value.split("/") or "\0" in value):
+    if isinstance(value, str) and (
+        not value or value.startswith("/") or ".." in value.split("/") or not value.isprintable()
+    ):
         raise ValueError('a path inside of the workspace, without ".."')
     return value
 
 
 def _rooted(value: object) -> object:
     if isinstance(value, str) and (
-        not value.startswith("/") or value.endswith("/") or ".." in value.split("/") or "\0" in value
+        not value.startswith("/") or value.endswith("/") or ".." in value.split("/") or not value.isprintable()
     ):
         raise ValueError('a path in the container, from "/" on and without ".."')
     return value

@@ -567,6 +567,7 @@ QUOTED: dict[str, Document] = {
     "a component": {**SERVICE, "stack": [ESCAPES]},
     "a lone brace": {**SERVICE, "tiers": {"unit": {**TIER, "env": {"A": "\x1b[2J {"}}}},
     "a placeholder": {**SERVICE, "tiers": {"unit": {**TIER, "env": {"A": f"{{{ESCAPES}}}"}}}},
+    "a folder of migrations": {**COMPONENT, "migrations": {"folder": "\x1b[2J"}},
     "a folder": {**SERVICE, "tiers": {"unit": {**TIER, "cwd": ESCAPES}}},
 }
 
