@@ -68,10 +68,11 @@ def context_files(folder: Path) -> tuple[str, ...]:
     """Return the files of a build context, relative to it: what git tracks, or all, less the ignore file's."""
     names = _tracked(folder)
     if names is None:
-        names = [str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()]
+        names = [str(path.relative_to(folder)) for path in folder.rglob("*")]
     ignored = ignore_rules(folder)
-    present = (name for name in names if (folder / name).is_symlink() or (folder / name).is_file())
-    return tuple(sorted(name for name in present if not is_ignored(name, ignored)))
+    # While a merge is not resolved, git names a file several times.
+    present = {name for name in names if (folder / name).is_symlink() or (folder / name).is_file()}
+    return tuple(sorted(name for name in _not_below_links(folder, present) if not is_ignored(name, ignored)))
 
 
 def untracked_files(folder: Path) -> tuple[str, ...]:
@@ -86,7 +87,7 @@ def ignore_rules(folder: Path) -> tuple[str, ...]:
     for name in (".containerignore", ".dockerignore"):
         path = folder / name
         if path.is_file():
-            lines = (line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+            lines = (line.strip() for line in path.read_text(encoding="utf-8", errors="surrogateescape").split("\n"))
             return tuple(line for line in lines if line and not line.startswith("#"))
     return ()
 
@@ -103,12 +104,24 @@ def is_ignored(name: str, rules: Iterable[str]) -> bool:
 
 
 def stage(folder: Path, files: Iterable[str], target: Path) -> None:
-    """Copy the context's files to `target`, which is made."""
-    for name in files:
+    """Copy the context's files to `target`, which is made; a link is copied as one, and never followed."""
+    for name in _not_below_links(folder, files):
         copy = target / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(folder / name, copy, follow_symlinks=False)
     target.mkdir(parents=True, exist_ok=True)
+
+
+def _not_below_links(folder: Path, names: Iterable[str]) -> list[str]:
+    """Leave out what is reached through a link: it is not of this folder, and a copy would be written through it."""
+    links: dict[str, bool] = {"": False}
+
+    def is_linked(parent: str) -> bool:
+        if parent not in links:
+            links[parent] = is_linked(parent.rpartition("/")[0]) or (folder / parent).is_symlink()
+        return links[parent]
+
+    return [name for name in names if not is_linked(name.rpartition("/")[0])]
 
 
 def _with_parents(name: str) -> list[str]:
@@ -118,15 +131,14 @@ def _with_parents(name: str) -> list[str]:
 
 def _matches(path: str, pattern: str) -> bool:
     """Match like a .containerignore: `*` within one path segment, `**` over any number of them."""
-    return _segments(path.split("/"), pattern.split("/"))
-
-
-def _segments(path: list[str], pattern: list[str]) -> bool:
-    if not pattern:
-        return not path
-    if pattern[0] == "**":
-        return any(_segments(path[skip:], pattern[1:]) for skip in range(len(path) + 1))
-    return bool(path) and fnmatch.fnmatchcase(path[0], pattern[0]) and _segments(path[1:], pattern[1:])
+    segments = path.split("/")
+    ends = {0}  # how many segments the pattern so far may have matched
+    for part in pattern.split("/"):
+        if part == "**" and ends:
+            ends = set(range(min(ends), len(segments) + 1))
+        else:
+            ends = {end + 1 for end in ends if end < len(segments) and fnmatch.fnmatchcase(segments[end], part)}
+    return len(segments) in ends
 
 
 def _tracked(folder: Path) -> list[str] | None:

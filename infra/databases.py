@@ -33,7 +33,8 @@ _LONGEST = 63
 _MAINTENANCE = "postgres"
 _NAME = re.compile(
     r"infra_(?P<kind>[twk])_(?P<host>[0-9a-f]{6})_(?P<boot>[0-9a-f]{3})(?P<namespace>[0-9a-f]{3})"
-    r"_(?P<pid>\d+)_(?P<started>\d+(p\d+)?)_(?P<created>[0-9a-f]+)_(?P<what>[0-9a-f]{8}(_\d+)?)"
+    r"_(?P<pid>\d+)_(?P<started>\d+(p\d+)?)_(?P<created>[0-9a-f]+)_(?P<what>[0-9a-f]{8}(_\d+)?)",
+    re.ASCII,
 )
 
 Kind = Literal["t", "w", "k"]
@@ -233,4 +234,7 @@ def _connected(server: Server) -> Iterator[psycopg.Connection[Any]]:
 
 
 def _short(text: str, digits: int) -> str:
+    """Return a hash of so many hex digits; what is one already, of a name that was taken apart, stays as it is."""
+    if re.fullmatch(rf"[0-9a-f]{{{digits}}}", text):
+        return text
     return hashlib.sha256(text.encode()).hexdigest()[:digits]

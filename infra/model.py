@@ -21,6 +21,7 @@ from infra.values import (
     Inside,
     Name,
     Packages,
+    Paths,
     PortNumber,
     Processes,
     Rooted,
@@ -181,7 +182,7 @@ class PytestSuite(Word):
     """
 
     runner: Literal["pytest"]
-    paths: Annotated[tuple[Inside, ...], Field(min_length=1)]
+    paths: Paths
     requirements: tuple[Inside, ...] = ()
     timeout: Seconds = 900.0
     procs: Processes = 1

@@ -28,7 +28,7 @@ def problem(template: str, known: Collection[str]) -> str | None:
         if token in ("{", "}"):
             return f'a lone "{token}" in "{shorten(template)}": write "{token * 2}" for the character itself'
         if match[1] is not None and match[1] not in known:
-            return f'unknown placeholder "{token}"{nearest(match[1], known)}'
+            return f'unknown placeholder "{plain(token, 80)}"{nearest(match[1], known)}'
     return None
 
 
@@ -46,6 +46,12 @@ def render(template: str, values: Mapping[str, str]) -> str:
         return match[0][0]
 
     return _TOKEN.sub(replace, template)
+
+
+def plain(text: str, width: int = 1000) -> str:
+    """Return a text as one line that a terminal only shows: what does not print is escaped, the middle is left out."""
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return text if len(text) <= width else f"{text[: width // 2]}...{text[3 - width // 2 :]}"
 
 
 def one_line(text: str, width: int = 200) -> str:

@@ -55,18 +55,21 @@ def prune(runs: Path, alive: Collection[str]) -> None:
 
 
 def dotenv(values: Mapping[str, str]) -> str:
-    """Return values as a dotenv file that a shell reads the same: quoted where a plain word would be read otherwise."""
+    """Return values as a dotenv file that a shell reads the same: quoted where a plain word would be read otherwise.
+
+    A value of several lines has several lines here, too: shells know no other way.
+    """
     return "".join(f"{key}={_quote(value)}\n" for key, value in values.items())
 
 
 def _quote(value: str) -> str:
     if value and all(c.isalnum() or c in "-_./:@%+,=*" for c in value):
         return value
-    if value and "'" not in value and "\n" not in value:
+    if value and "'" not in value:
         return f"'{value}'"  # nothing is special in these, for shells and dotenv readers alike
     for special in '\\"$`':
         value = value.replace(special, f"\\{special}")
-    return '"{}"'.format(value.replace("\n", "\\n"))
+    return f'"{value}"'
 
 
 def shown(folder: Path) -> str:

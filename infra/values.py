@@ -51,20 +51,28 @@ def _no_nul(value: str) -> str:
     return value
 
 
+def _no_option(value: str) -> str:
+    if not value or value.startswith("-"):
+        raise ValueError("a package or a path; options stand in `args`")
+    return value
+
+
 def _images(value: object) -> object:
     return (_image(value),) if isinstance(value, str) else value
 
 
 def _inside(value: object) -> object:
     """Accept a path that stays below the folder it is relative to; links are looked at where it is used."""
-    if isinstance(value, str) and (not value or value.startswith("/") or ".." in value.split("/") or "\0" in value):
+    if isinstance(value, str) and (
+        not value or value.startswith("/") or ".." in value.split("/") or not value.isprintable()
+    ):
         raise ValueError('a path inside of the workspace, without ".."')
     return value
 
 
 def _rooted(value: object) -> object:
     if isinstance(value, str) and (
-        not value.startswith("/") or value.endswith("/") or ".." in value.split("/") or "\0" in value
+        not value.startswith("/") or value.endswith("/") or ".." in value.split("/") or not value.isprintable()
     ):
         raise ValueError('a path in the container, from "/" on and without ".."')
     return value
@@ -75,7 +83,7 @@ ImageName = Annotated[str, BeforeValidator(_image)]
 Images = Annotated[tuple[ImageName, ...], BeforeValidator(_images), Field(min_length=1)]
 """An image, or several of which the first that can be had is taken."""
 FileMode = Annotated[str, StringConstraints(pattern=r"^0[0-7]{3}$")]
-FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")]
 DebianPackage = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
 Inside = Annotated[str, BeforeValidator(_inside)]
 Rooted = Annotated[str, BeforeValidator(_rooted)]
@@ -84,5 +92,6 @@ Text = Annotated[str, AfterValidator(_no_nul)]
 HostPorts = Annotated[
     Annotated[PortNumber, Tag("(number)")] | Annotated[dict[Name, PortNumber], Tag("(table)")], Discriminator(_form)
 ]
-Packages = Annotated[tuple[Text, ...], Field(min_length=1)]
+Packages = Annotated[tuple[Annotated[Text, AfterValidator(_no_option)], ...], Field(min_length=1)]
+Paths = Annotated[tuple[Annotated[Inside, AfterValidator(_no_option)], ...], Field(min_length=1)]
 Processes = Annotated[int, Field(ge=1, le=64, strict=True)]

@@ -7,14 +7,27 @@ from infra.placeholders import one_line
 from infra.report import SuiteResult
 
 LINES = 25
-_REASONS = {"compile": "suite-does-not-compile", "timeout": "suite-hung", "interrupted": "suite-killed"}
+_LOOK = "check the suite's packages or paths in the service's file, and INFRA_WORKSPACE"
+_NO_TESTS = 5  # pytest's exit code where nothing was collected, or all deselected
+_REASONS = {
+    "no such package": "no-suite-found",
+    "compile": "suite-does-not-compile",
+    "timeout": "suite-hung",
+    "interrupted": "suite-killed",
+}
+# How Ginkgo, gotestsum and pytest say that what the catalogue names is not there.
+_NOT_FOUND = ("no test suites", "no packages to test", "file or directory not found")
 
 
 def judge(result: SuiteResult, code: int, tail: tuple[str, ...], *, check: str) -> SuiteFailed | None:
     """Return why a suite did not pass; None when it did. `check` is a command that shows what does not compile."""
     if result.broken:
         return _broken(result.broken, tail, check)
-    if not result.cases and code != 0:
+    if code < 0:
+        return _killed(code, f"after {result.tests} tests", tail)
+    if not result.cases and (missing := _not_found(tail)):
+        return missing
+    if not result.cases and code not in (0, _NO_TESTS):
         # A suite that was killed leaves a report without anything in it (Ginkgo 2.28).
         return SuiteFailed(
             f"the suite ended with exit code {code} before it could report a test: it crashed or was killed",
@@ -60,20 +73,9 @@ def judge(result: SuiteResult, code: int, tail: tuple[str, ...], *, check: str) 
 def no_report(code: int, tail: tuple[str, ...]) -> SuiteFailed:
     """Return the error for a suite that has left no report that can be read."""
     if code < 0:
-        return SuiteFailed(
-            f"the suite was killed by signal {-code} and left no report",
-            reference="suite-killed",
-            remedy="look at the end of logs/suite.log",
-            evidence=tail[-LINES:],
-        )
-    if any("no test suites" in line for line in tail):
-        return SuiteFailed(
-            "no test suite was found",
-            reference="no-suite-found",
-            remedy="check suite.packages in the service's file, and INFRA_WORKSPACE",
-            blame="user",
-            evidence=tail[-LINES:],
-        )
+        return _killed(code, "and left no report", tail)
+    if missing := _not_found(tail):
+        return missing
     return SuiteFailed(
         f"the suite ended with exit code {code} and left no report",
         reference="no-report",
@@ -92,6 +94,28 @@ def hung(timeout_s: float, told: tuple[str, ...]) -> SuiteFailed:
     )
 
 
+def _killed(code: int, when: str, tail: tuple[str, ...]) -> SuiteFailed:
+    return SuiteFailed(
+        f"the suite was killed by signal {-code} {when}",
+        reference="suite-killed",
+        remedy="look at the end of logs/suite.log",
+        evidence=tail[-LINES:],
+    )
+
+
+def _not_found(tail: tuple[str, ...]) -> SuiteFailed | None:
+    """Return the error for a runner that says that there is nothing where the catalogue points."""
+    if not any(words in line for words in _NOT_FOUND for line in tail):
+        return None
+    return SuiteFailed(
+        "no test suite was found",
+        reference="no-suite-found",
+        remedy=_LOOK,
+        blame="user",
+        evidence=tail[-LINES:],
+    )
+
+
 def _broken(reasons: tuple[str, ...], tail: tuple[str, ...], check: str) -> SuiteFailed:
     """Return the error for what concerns a whole suite, by the runner's own words."""
     reference, remedy = "suite-broken", "look at the end of logs/suite.log"
@@ -101,4 +125,6 @@ def _broken(reasons: tuple[str, ...], tail: tuple[str, ...], check: str) -> Suit
             break
     if reference == "suite-does-not-compile":
         remedy = check
+    if reference == "no-suite-found":
+        return SuiteFailed("; ".join(reasons), reference=reference, remedy=_LOOK, blame="user", evidence=tail[-LINES:])
     return SuiteFailed("; ".join(reasons), reference=reference, remedy=remedy, evidence=tail[-LINES:])

@@ -29,7 +29,7 @@ class Worker:
 
     @property
     def offset(self) -> int:
-        """The first of 100,000 numbers that no other worker uses, of this run or of any beside it. Fits 32 bits."""
+        """The first of 100,000 numbers that no other worker of this run has, and one run of 250 beside it. 32 bits."""
         return ((int(self.run, 16) % _RUNS) * MOST + self.number - 1) * _NUMBERS
 
     @property

@@ -8,6 +8,7 @@ from pathlib import Path
 from infra import migrations
 from infra.errors import Invalid
 from infra.model import BuildSpec, MigrationsSpec
+from infra.placeholders import plain
 
 _CHECK = "check the path, or point INFRA_WORKSPACE at the right workspace"
 
@@ -25,9 +26,15 @@ class PlannedFile:
 def inside(workspace: Path, path: str, key: str) -> Path:
     """Return a path of the catalogue's in the workspace. Raises `Invalid` where links lead out of it."""
     found = workspace / path
-    if not found.resolve().is_relative_to(workspace.resolve()):
+    try:
+        at = found.resolve()
+        found.is_dir()
+    except (OSError, RuntimeError) as error:  # a name that is too long, links that lead in a circle
+        why = (isinstance(error, OSError) and error.strerror) or "its links lead in a circle"
+        raise Invalid(f"{key}: {plain(str(found))}: {why}", reference="path-unusable", remedy=_CHECK) from error
+    if not at.is_relative_to(workspace.resolve()):
         raise Invalid(
-            f"{key}: {found} leads out of the workspace, to {found.resolve()}",
+            f"{key}: {plain(str(found))} leads out of the workspace, to {plain(str(at))}",
             reference="outside-workspace",
             remedy="put it into the workspace, or point INFRA_WORKSPACE at a folder that holds both",
         )
@@ -38,7 +45,7 @@ def check_folder(workspace: Path, cwd: str, key: str) -> None:
     """Raise `Invalid` where the folder of a suite is not there."""
     folder = inside(workspace, cwd, key)
     if not folder.is_dir():
-        raise Invalid(f"{key}: no folder at {folder}", reference="suite-folder-missing", remedy=_CHECK)
+        raise Invalid(f"{key}: no folder at {plain(str(folder))}", reference="suite-folder-missing", remedy=_CHECK)
 
 
 def check_build(workspace: Path, build: BuildSpec, path: str) -> None:
@@ -46,9 +53,9 @@ def check_build(workspace: Path, build: BuildSpec, path: str) -> None:
     context = inside(workspace, build.context, f"{path}: build.context")
     containerfile = inside(workspace, build.containerfile, f"{path}: build.containerfile")
     if not context.is_dir():
-        what = f"{path}: build.context: no folder at {context}"
+        what = f"{path}: build.context: no folder at {plain(str(context))}"
     elif not containerfile.is_file():
-        what = f"{path}: build.containerfile: no file at {containerfile}"
+        what = f"{path}: build.containerfile: no file at {plain(str(containerfile))}"
     else:
         return
     raise Invalid(what, reference="build-files-missing", remedy=_CHECK)

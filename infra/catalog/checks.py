@@ -12,6 +12,8 @@ from infra.placeholders import nearest, problem
 
 # Names of steps of every run, and of what suites know beside components.
 STEPS = ("engine", "check", "databases", "requirements", "suite", "teardown", "version", "worker")
+# What the runner itself tells a suite, and knows its processes by.
+_OURS = "INFRA_"
 _WORKER = {"worker", "worker.offset", "worker.namespace"}
 
 
@@ -113,6 +115,9 @@ def _service_problems(catalog: Catalog) -> Iterator[Invalid]:
             known = _known(catalog.components, stack, ports=True) | {f"suite.{port}" for port in service.suite_ports}
             yield from _placeholder_problems(path, _tier_texts(tier, spec), known)
             yield from _step_problems(path, tier, spec, stack)
+            for name in spec.env:
+                if name.startswith(_OURS):
+                    yield wrong(path, f"tiers.{tier}.env.{name}", f"names that begin with {_OURS} are the runner's own")
             if spec.workers is not None:
                 yield from _worker_problems(path, f"tiers.{tier}", spec, catalog, stack, known)
 
@@ -144,6 +149,8 @@ def _worker_problems(
     yield from _placeholder_problems(path, texts, known)
     count = workers.count or spec.suite.procs
     for name in workers.env:
+        if name.startswith(_OURS):
+            yield wrong(path, f"{key}.workers.env.{name}", f"names that begin with {_OURS} are the runner's own")
         if clash := [f"{name}_{n}" for n in range(1, count + 1) if f"{name}_{n}" in spec.env]:
             yield wrong(path, f"{key}.workers.env.{name}", f"{key}.env.{clash[0]} is the same name")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from infra.errors import Invalid
 from infra.model import Component, Recipe, Service, TierSpec
-from infra.placeholders import nearest
+from infra.placeholders import nearest, plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +54,5 @@ def host_ports(service: Service, component: str, declared: Mapping[str, int]) ->
 
 def wrong(path: Path, key: str, what: str, reference: str = "catalogue") -> Invalid:
     """Return the error for one key of one file."""
-    return Invalid(
-        f"{path}: {key}: {what}" if key else f"{path}: {what}",
-        reference=reference,
-        remedy=f"edit {path}",
-    )
+    text = f"{key}: {what}" if key else what
+    return Invalid(f"{plain(str(path))}: {plain(text)}", reference=reference, remedy=f"edit {plain(str(path))}")

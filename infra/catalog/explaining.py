@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pydantic import BaseModel, ValidationError
 
 from infra.model import Word
-from infra.placeholders import nearest
+from infra.placeholders import nearest, plain
 
+_LONG = 10_000
 _TYPES = {
     "tuple_type": "must be an array",
     "dict_type": "must be a table",
@@ -27,7 +28,7 @@ def explain(model: type[Word], error: ValidationError) -> tuple[str, str]:
     where = tuple(first["loc"])
     tags = _tags(model, where)
     # "(number)" and "[key]" are pydantic's and the model's own marks, not keys of the file.
-    parts = [str(part) for index, part in enumerate(where) if index not in tags]
+    parts = [plain(str(part), 60) for index, part in enumerate(where) if index not in tags]
     parts = [part for part in parts if not part.startswith(("(", "["))]
     context = first.get("ctx", {})
     value = first["input"]
@@ -39,14 +40,23 @@ def explain(model: type[Word], error: ValidationError) -> tuple[str, str]:
         words = _union_at(model, where)
         parts.append(_tag_key(words[0]))
         known = [tag for word in words for tag in _values(word)]
-        said = f'must be one of {", ".join(known)}, not "{context["tag"]}"' if "tag" in context else "is missing"
-        what = said + nearest(str(context.get("tag", "")), known)
+        tag = plain(str(context.get("tag", "")), 60)
+        said = f'must be one of {", ".join(known)}, not "{tag}"' if "tag" in context else "is missing"
+        what = said + nearest(tag, known)
     else:
-        shown = f", not {value!r}" if isinstance(value, str | int | float | bool) else f", not a {type(value).__name__}"
+        shown = f", not {_shown(value)}"
         right = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
         what = _TYPES.get(first["type"], right) + shown
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
     return ".".join(parts), what + more
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, str):
+        return repr(plain(value, 60)) if value.isprintable() else f'"{plain(value, 60)}"'
+    if isinstance(value, int) and value.bit_length() > _LONG:
+        return "a number of thousands of digits"  # that Python refuses to write
+    return repr(value) if isinstance(value, int | float) else f"a {type(value).__name__}"
 
 
 def _tag_key(word: type[Word]) -> str:

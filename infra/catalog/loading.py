@@ -7,7 +7,6 @@ either whole or an error.
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,7 +15,7 @@ from pydantic import ValidationError
 from infra.catalog.checks import STEPS, problems, recipe_problems
 from infra.catalog.declared import Catalog, wrong
 from infra.catalog.explaining import explain
-from infra.catalog.names import toml_problem
+from infra.catalog.names import Unreadable, toml
 from infra.errors import Invalid
 from infra.model import Component, Recipe, Service, Word
 from infra.values import NAME
@@ -58,16 +57,10 @@ def _read_all(folder: Path, model: type[W]) -> dict[str, W]:
 
 
 def _read(path: Path, model: type[W]) -> W:
-    text = ""
     try:
-        text = path.read_text(encoding="utf-8")
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise wrong(path, "", f"not valid TOML: {toml_problem(error, text)}") from error
-    except UnicodeDecodeError as error:
-        raise wrong(path, "", f"not valid TOML: not UTF-8 ({error.reason} at byte {error.start})") from error
-    except OSError as error:
-        raise wrong(path, "", f"cannot be read: {error.strerror}") from error
+        data = toml(path)
+    except Unreadable as error:
+        raise wrong(path, "", error.why) from error
     try:
         return model.model_validate(data)
     except ValidationError as error:

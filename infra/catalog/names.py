@@ -6,6 +6,7 @@ a service file says makes sense is for the catalogue's loader; here only the fil
 """
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from pathlib import Path
 
 TIERS = ("unit", "integration", "e2e")
 DEFAULT_CATALOG = "infra/catalog"
+NAME = r"[a-z][a-z0-9-]{0,39}"
+_WIDTH = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +61,12 @@ class Names:
     problems: tuple[str, ...] = ()
 
 
-class _Unreadable(Exception):
-    """A TOML file that says nothing to us; the text names it and says why."""
+class Unreadable(Exception):
+    """A TOML file that says nothing to us: its path, and why in one line."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{_plain(str(path))}: {_plain(why)}")
+        self.why = why
 
 
 def locations(root: Path, environ: Mapping[str, str]) -> Locations:
@@ -70,7 +77,7 @@ def locations(root: Path, environ: Mapping[str, str]) -> Locations:
     """
     try:
         table = _tool_infra(root)
-    except _Unreadable:
+    except Unreadable:
         table = {}
     catalog = environ.get("INFRA_CATALOG") or table.get("catalog") or DEFAULT_CATALOG
     workspace = environ.get("INFRA_WORKSPACE") or table.get("workspace") or "."
@@ -83,7 +90,7 @@ def names(root: Path, environ: Mapping[str, str]) -> Names:
     problems: list[str] = []
     try:
         _tool_infra(root)
-    except _Unreadable as error:
+    except Unreadable as error:
         problems.append(str(error))
     services = locations(root, environ).catalog / "services"
     if not services.is_dir():
@@ -91,7 +98,7 @@ def names(root: Path, environ: Mapping[str, str]) -> Names:
     for path in sorted(services.glob("*.toml")):
         try:
             suites.extend(_suites(path))
-        except _Unreadable as error:
+        except Unreadable as error:
             problems.append(str(error))
     return Names(suites=tuple(suites), problems=tuple(problems))
 
@@ -109,20 +116,23 @@ def toml_problem(error: tomllib.TOMLDecodeError, text: str) -> str:
 
 
 def _suites(path: Path) -> tuple[SuiteName, ...]:
-    document = _toml(path)
+    if not _is_word(path.stem):
+        raise Unreadable(path, "its name is no name")
+    document = toml(path)
     tiers = document.get("tiers", {})
     if not isinstance(tiers, dict):
-        raise _Unreadable(f"{path}: tiers: has to be tables, [tiers.integration] for example")
+        raise Unreadable(path, "tiers: has to be tables, [tiers.integration] for example")
     for tier, table in tiers.items():
         if not isinstance(table, dict):
-            raise _Unreadable(f"{path}: tiers.{tier}: has to be a table, [tiers.{tier}]")
+            raise Unreadable(path, f"tiers.{tier}: has to be a table, [tiers.{tier}]")
         if tier not in TIERS:
-            raise _Unreadable(f"{path}: [tiers.{tier}]: the tiers are {', '.join(TIERS)}{nearest(tier, TIERS)}")
+            raise Unreadable(path, f"[tiers.{tier}]: the tiers are {', '.join(TIERS)}{nearest(tier, TIERS)}")
+    language = document.get("language")
     return tuple(
         SuiteName(
             service=path.stem,
             tier=tier,
-            language=str(document.get("language", "")),
+            language=language if isinstance(language, str) and _is_word(language) else "",
             stack=_words(tiers[tier].get("stack", None if tier == "unit" else document.get("stack"))),
         )
         for tier in TIERS
@@ -131,24 +141,40 @@ def _suites(path: Path) -> tuple[SuiteName, ...]:
 
 
 def _words(value: object) -> tuple[str, ...]:
-    return tuple(map(str, value)) if isinstance(value, list) else ()
+    return tuple(word for word in value if isinstance(word, str) and _is_word(word)) if isinstance(value, list) else ()
+
+
+def _is_word(text: str) -> bool:
+    return re.fullmatch(NAME, text) is not None
+
+
+def _plain(text: str) -> str:
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return text if len(text) <= _WIDTH else f"{text[: _WIDTH // 2]}...{text[3 - _WIDTH // 2 :]}"
 
 
 def _tool_infra(root: Path) -> dict[str, object]:
     path = root / "pyproject.toml"
-    tool = _toml(path).get("tool", {}) if path.exists() else {}
+    tool = toml(path).get("tool", {}) if path.exists() else {}
     table = tool.get("infra", {}) if isinstance(tool, dict) else {}
     return dict(table) if isinstance(table, dict) else {}
 
 
-def _toml(path: Path) -> dict[str, object]:
+def toml(path: Path) -> dict[str, object]:
+    """Read a file. Raises `Unreadable`."""
     try:
+        if path.exists() and not path.is_file():
+            raise Unreadable(path, "cannot be read: it is no file")  # a pipe would be waited for, a device has no end
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise _Unreadable(f"{path}: {error.strerror}") from error
+        raise Unreadable(path, f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise _Unreadable(f"{path}: not UTF-8 ({error.reason} at byte {error.start})") from error
+        raise Unreadable(path, f"not valid TOML: not UTF-8 ({error.reason} at byte {error.start})") from error
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise _Unreadable(f"{path}: {toml_problem(error, text)}") from error
+        raise Unreadable(path, f"not valid TOML: {toml_problem(error, text)}") from error
+    except ValueError as error:  # what Python makes no number of
+        raise Unreadable(path, f"not valid TOML: {str(error).partition(';')[0]}") from error
+    except RecursionError as error:
+        raise Unreadable(path, "not valid TOML: nested too deeply") from error

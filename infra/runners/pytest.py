@@ -18,7 +18,9 @@ from infra.model import PytestSuite
 from infra.report import SETUP, Case, SuiteResult
 
 _LOCATION = re.compile(r"^([^\s:]+\.py:\d+):", re.MULTILINE)
+_SYNTAX = re.compile(r'^E +File "(.+)", line (\d+)$', re.MULTILINE)
 _COLLECTING = "collection failure"
+_NOT_COLLECTED = re.compile(r", ['\"]Skipped: (.+)['\"]\)$", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +53,9 @@ class Pytest:
         cases: dict[str, Case] = {}
         for element in root.iter("testcase"):
             for case in _cases(element, self.spec.allowed_skips):
-                # A test whose tear-down fails is told twice: what failed counts.
-                if case.name not in cases or case.state == "failed":
+                # A test whose tear-down fails is told twice: what failed counts, and of two failures the first.
+                known = cases.get(case.name)
+                if known is None or (case.state == "failed" and known.state != "failed"):
                     cases[case.name] = case
         ordered = sorted(cases.values(), key=lambda case: not case.setup)
         duration = sum(float(suite.get("time") or 0.0) for suite in root.iter("testsuite"))
@@ -61,12 +64,16 @@ class Pytest:
 
 def _cases(element: ElementTree.Element, allowed_skips: Sequence[str]) -> Iterator[Case]:
     name = ".".join(filter(None, (element.get("classname"), element.get("name"))))
+    if not name:  # the test during which the session was given up
+        return
     case = Case(name=name, state="passed", duration_s=float(element.get("time") or 0.0))
-    found: dict[str, ElementTree.Element] = {child.tag: child for child in element}
+    # The first of each: what failed in a subtest is told before that some did.
+    found: dict[str, ElementTree.Element] = {child.tag: child for child in reversed(element)}
     for tag in ("error", "failure"):
         if (child := found.get(tag)) is not None:
             message = child.get("message") or ""
-            location = _LOCATION.findall(child.text or "")
+            location = [f"{file}:{line}" for file, line in _SYNTAX.findall(child.text or "")]
+            location = location or _LOCATION.findall(child.text or "")
             setup = message == _COLLECTING
             if setup:
                 lines = [line[1:].strip() for line in (child.text or "").splitlines() if line.startswith("E ")]
@@ -84,6 +91,8 @@ def _cases(element: ElementTree.Element, allowed_skips: Sequence[str]) -> Iterat
         state: Literal["skipped"] = "skipped"
         asked_for = skipped.get("type") != "pytest.xfail"
         message = skipped.get("message") or ""
+        if told := _NOT_COLLECTED.search(skipped.text or ""):  # a whole module
+            message = told[1]
         yield replace(case, state=state, message=message, unexpected=asked_for and name not in allowed_skips)
         return
     yield case

@@ -1,5 +1,6 @@
 """Every way to get a catalogue wrong: one message with the file, the key and what would be right; exit code 78."""
 
+import json
 import shutil
 import tomllib
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import tomli_w
 from given import CATALOG, TOML_FILES, catalog_copy, edited, put, settings_with, workspace_in
 
 from infra import plan
+from infra.catalog.checks import STEPS
 from infra.catalog.loading import load
 from infra.errors import Invalid
 
@@ -20,6 +22,8 @@ POSTGRES = "components/postgres.toml"
 MIGRATIONS = "components/migrations.toml"
 DATASTORAGE = "components/datastorage.toml"
 REDIS = "components/redis.toml"
+PYTHON = "services/holmesgpt-api.toml"
+WORKERS = "services/contextapi.toml"
 
 
 # Of the services those whose files use every word.
@@ -396,11 +400,419 @@ BAD = (
         says=("containerfile: no file at ", "local/rediss.Containerfile"),
     ),
     Bad(
+        name="recipe whose Containerfile no file system can name",
+        file="local/redis.toml",
+        old='"redis.Containerfile"',
+        new='"' + "x" * 256 + '"',
+        says=("containerfile: ", "not 'xxx"),
+    ),
+    Bad(
         name="two recipes of one image",
         file="local/redis.toml",
         old="docker.io/library/redis:7-alpine",
         new="docker.io/pgvector/pgvector:pg16",
         says=("image: pgvector.toml stands for docker.io/pgvector/pgvector:pg16 already",),
+    ),
+    # Suites of plain Go and of Python.
+    Bad(
+        name="gotestsum without packages",
+        file=SERVICE,
+        old='runner = "gotestsum", packages = ["./pkg/notification/..."]',
+        new='runner = "gotestsum"',
+        says=("tiers.unit.suite.packages: is missing",),
+    ),
+    Bad(
+        name="gotestsum with no packages",
+        file=SERVICE,
+        old='["./pkg/notification/..."]',
+        new="[]",
+        says=("tiers.unit.suite.packages: ", "at least 1 item"),
+    ),
+    Bad(
+        name="an option for a package",
+        file=SERVICE,
+        old='["./pkg/notification/..."]',
+        new='["-exec=rm"]',
+        says=("tiers.unit.suite.packages.0: a package or a path; options stand in `args`, not '-exec=rm'",),
+    ),
+    Bad(
+        name="gotestsum misspelt",
+        file=SERVICE,
+        old='"gotestsum"',
+        new='"gotestum"',
+        says=("suite.runner: must be one of ginkgo, gotestsum, pytest", 'not "gotestum"', 'mean "gotestsum"?'),
+    ),
+    Bad(
+        name="processes of gotestsum",
+        file=SERVICE,
+        old='runner = "gotestsum"',
+        new='runner = "gotestsum", procs = 2',
+        says=("tiers.unit.suite.procs: unknown key",),
+    ),
+    Bad(
+        name="requirements of a Go suite",
+        file=SERVICE,
+        old='runner = "gotestsum"',
+        new='runner = "gotestsum", requirements = ["x.txt"]',
+        says=("tiers.unit.suite.requirements: unknown key",),
+    ),
+    Bad(
+        name="pytest misspelt",
+        file=PYTHON,
+        old='"pytest"',
+        new='"pytset"',
+        says=("suite.runner: must be one of", 'not "pytset"', 'mean "pytest"?'),
+    ),
+    Bad(name="no runner", file=PYTHON, old='runner = "pytest"\n', new="", says=("suite.runner: is missing", "pytest")),
+    Bad(
+        name="packages of pytest",
+        file=PYTHON,
+        old='paths = ["tests/unit"]',
+        new='packages = ["tests/unit"]',
+        says=("tiers.unit.suite.packages: unknown key", "paths"),
+    ),
+    Bad(
+        name="pytest without paths",
+        file=PYTHON,
+        old='paths = ["tests/unit"]\n',
+        new="",
+        says=("tiers.unit.suite.paths: is missing",),
+    ),
+    Bad(
+        name="pytest with no paths",
+        file=PYTHON,
+        old='["tests/unit"]',
+        new="[]",
+        says=("tiers.unit.suite.paths: ", "at least 1 item"),
+    ),
+    Bad(
+        name="a path of pytest's that leads out",
+        file=PYTHON,
+        old='["tests/unit"]',
+        new='["tests/../../x"]',
+        says=("tiers.unit.suite.paths.0: a path inside of the workspace",),
+    ),
+    Bad(
+        name="an option for a path",
+        file=PYTHON,
+        old='["tests/unit"]',
+        new='["-pno:junitxml"]',
+        says=("tiers.unit.suite.paths.0: a package or a path; options stand in `args`",),
+    ),
+    Bad(
+        name="requirements as one string",
+        file=PYTHON,
+        old='["holmesgpt-api/requirements-test.txt"]',
+        new='"holmesgpt-api/requirements-test.txt"',
+        says=("suite.requirements: must be an array",),
+    ),
+    Bad(
+        name="requirements from elsewhere",
+        file=PYTHON,
+        old='["holmesgpt-api/requirements-test.txt"]',
+        new='["/etc/requirements.txt"]',
+        says=("suite.requirements.0: a path inside of the workspace", "not '/etc/requirements.txt'"),
+    ),
+    Bad(
+        name="no processes", file=PYTHON, old="procs = 2", new="procs = 0", says=("suite.procs: ", "equal to 1, not 0")
+    ),
+    Bad(name="too many processes", file=PYTHON, old="procs = 2", new="procs = 65", says=("procs: ", "64, not 65")),
+    Bad(name="half a process", file=PYTHON, old="procs = 2", new="procs = 1.5", says=("procs: must be", "not 1.5")),
+    # Ports of a suite's own.
+    Bad(
+        name="a suite's port that a component has",
+        file=PYTHON,
+        old="holmesgpt-api = 18120",
+        new="holmesgpt-api = 18098",
+        says=("suite_ports.holmesgpt-api: port 18098", 'ports.datastorage.http of service "holmesgpt-api"'),
+    ),
+    Bad(
+        name="a suite's port as a table",
+        file=PYTHON,
+        old="holmesgpt-api = 18120",
+        new="holmesgpt-api = { http = 18120 }",
+        says=("suite_ports.holmesgpt-api: must be an integer",),
+    ),
+    Bad(
+        name="a suite's port that nobody declares",
+        file=PYTHON,
+        old="{suite.holmesgpt-api}",
+        new="{suite.holmes}",
+        says=("env.HOLMESGPT_API_PORT", '"{suite.holmes}"', 'did you mean "suite.holmesgpt-api"'),
+    ),
+    # What workers have for themselves.
+    Bad(
+        name="workers' database of what is not in the stack",
+        file=WORKERS,
+        old='postgres = "postgres"',
+        new='postgres = "postgress"',
+        says=('workers.postgres: "postgress" is not in the stack', 'did you mean "postgres"'),
+    ),
+    Bad(
+        name="workers' database of a component outside of the stack",
+        file=WORKERS,
+        old='postgres = "postgres"',
+        new='postgres = "datastorage"',
+        says=('workers.postgres: "datastorage" is not in the stack',),
+    ),
+    Bad(
+        name="workers' database of no PostgreSQL",
+        file=WORKERS,
+        old='postgres = "postgres"',
+        new='postgres = "redis"',
+        says=('workers.postgres: "redis" is no postgres: its probe is "redis"',),
+    ),
+    Bad(
+        name="workers' database of a job",
+        file=WORKERS,
+        old='postgres = "postgres"',
+        new='postgres = "migrations"',
+        says=('workers.postgres: "migrations" is no postgres: its probe is "completed"',),
+    ),
+    Bad(
+        name="workers' number of no Redis",
+        file=WORKERS,
+        old='redis = "redis"',
+        new='redis = "postgres"',
+        says=('workers.redis: "postgres" is no redis: its probe is "postgres"',),
+    ),
+    Bad(
+        name="unknown placeholder of workers",
+        file=WORKERS,
+        old="{worker.offset}",
+        new="{worker.ofset}",
+        says=("workers.env.CACHE_OFFSET", '"{worker.ofset}"', 'did you mean "worker.offset"'),
+    ),
+    Bad(
+        name="workers' database without PostgreSQL",
+        file=WORKERS,
+        old='postgres = "postgres"\n',
+        new="",
+        says=('workers.env.POSTGRES_DB: unknown placeholder "{worker.database}"',),
+    ),
+    Bad(
+        name="workers' number without Redis",
+        file=WORKERS,
+        old='redis = "redis"\n',
+        new="",
+        says=('workers.env.REDIS_DB: unknown placeholder "{worker.redis}"',),
+    ),
+    Bad(
+        name="a worker's placeholder in the tier's environment",
+        file=WORKERS,
+        old='POSTGRES_USER = "slm_user"',
+        new='POSTGRES_USER = "{worker}"',
+        says=("tiers.integration.env.POSTGRES_USER", 'unknown placeholder "{worker}"'),
+    ),
+    Bad(
+        name="workers without variables",
+        file=WORKERS,
+        old='[tiers.integration.workers.env]\nPOSTGRES_DB = "{worker.database}"\nREDIS_DB = "{worker.redis}"\n'
+        'CACHE_OFFSET = "{worker.offset}"\nNAMESPACE = "{worker.namespace}"\n',
+        new="[tiers.integration.workers.env]\n",
+        says=("tiers.integration.workers.env: ", "at least 1 item"),
+    ),
+    Bad(
+        name="workers that declare nothing",
+        file=WORKERS,
+        old='[tiers.integration.workers.env]\nPOSTGRES_DB = "{worker.database}"\nREDIS_DB = "{worker.redis}"\n'
+        'CACHE_OFFSET = "{worker.offset}"\nNAMESPACE = "{worker.namespace}"\n',
+        new="",
+        says=("tiers.integration.workers.env: is missing",),
+    ),
+    Bad(
+        name="a variable that a worker's would be",
+        file=WORKERS,
+        old="POSTGRES_USER =",
+        new='POSTGRES_DB_4 = "x"\nPOSTGRES_USER =',
+        says=("workers.env.POSTGRES_DB: tiers.integration.env.POSTGRES_DB_4 is the same name",),
+    ),
+    Bad(
+        name="a variable that is the runner's own",
+        file=WORKERS,
+        old="POSTGRES_USER =",
+        new='INFRA_ROLE = "reaper"\nPOSTGRES_USER =',
+        says=("tiers.integration.env.INFRA_ROLE: names that begin with INFRA_ are the runner's own",),
+    ),
+    Bad(
+        name="a worker's variable that is the runner's own",
+        file=WORKERS,
+        old="NAMESPACE =",
+        new="INFRA_OWNER =",
+        says=("tiers.integration.workers.env.INFRA_OWNER: names that begin with INFRA_",),
+    ),
+    Bad(
+        name="a variable that is no name",
+        file=WORKERS,
+        old="NAMESPACE =",
+        new='"NAME SPACE" =',
+        says=("workers.env.NAME SPACE",),
+    ),
+    Bad(
+        name="no workers",
+        file=WORKERS,
+        old='redis = "redis"\n',
+        new='redis = "redis"\ncount = 0\n',
+        says=("workers.count: ", "equal to 1, not 0"),
+    ),
+    Bad(
+        name="too many workers",
+        file=WORKERS,
+        old='redis = "redis"\n',
+        new='redis = "redis"\ncount = 65\n',
+        says=("workers.count: ", "equal to 64, not 65"),
+    ),
+    Bad(
+        name="misspelt word of workers",
+        file=WORKERS,
+        old='redis = "redis"\n',
+        new='reddis = "redis"\n',
+        says=("workers.reddis: unknown key", 'did you mean "redis"'),
+    ),
+    # Where a suite runs, and what runs before it.
+    Bad(
+        name="unknown target",
+        file=SERVICE,
+        old='target = "kind"',
+        new='target = "kindd"',
+        says=("tiers.e2e.target: must be 'podman' or 'kind', not 'kindd'",),
+    ),
+    *(
+        Bad(
+            name=f"a step before the suite that is called {name}",
+            file=SERVICE,
+            old="[tiers.integration.env]",
+            new=f'[[tiers.integration.before]]\nname = "{name}"\ncommand = ["x"]\n[tiers.integration.env]',
+            says=(f'tiers.integration.before.0.name: there is a step "{name}" already',),
+        )
+        for name in (*STEPS, "postgres", "datastorage")
+    ),
+    Bad(
+        name="two steps before the suite with one name",
+        file=SERVICE,
+        old="[tiers.integration.env]",
+        new='[[tiers.integration.before]]\nname = "gen"\ncommand = ["x"]\n' * 2 + "[tiers.integration.env]",
+        says=('tiers.integration.before.1.name: there is a step "gen" already',),
+    ),
+    Bad(
+        name="a step before the suite that does nothing",
+        file=SERVICE,
+        old="[tiers.integration.env]",
+        new='[[tiers.integration.before]]\nname = "gen"\ncommand = []\n[tiers.integration.env]',
+        says=("before.0.command: ", "at least 1 item"),
+    ),
+    Bad(
+        name="a step before the suite whose name is a path",
+        file=SERVICE,
+        old="[tiers.integration.env]",
+        new='[[tiers.integration.before]]\nname = "../x"\ncommand = ["x"]\n[tiers.integration.env]',
+        says=("before.0.name: ", "not '../x'"),
+    ),
+    # Images: one, or several.
+    Bad(
+        name="no image among several",
+        file=DATASTORAGE,
+        old='["registry.access.redhat.com/ubi9/ubi-minimal:latest", "docker.io/library/debian:trixie-slim"]',
+        new="[]",
+        says=("build.images.BASE_IMAGE: ", "at least 1 item"),
+    ),
+    Bad(
+        name="one wrong image among several",
+        file=DATASTORAGE,
+        old='"docker.io/library/debian:trixie-slim"]',
+        new='"debian:trixie-slim"]',
+        says=("build.images.BASE_IMAGE.1: an image named in full", "not 'debian:trixie-slim'"),
+    ),
+    Bad(
+        name="a number among several images",
+        file=DATASTORAGE,
+        old='"docker.io/library/debian:trixie-slim"]',
+        new="7]",
+        says=("build.images.BASE_IMAGE.1: must be a string, not 7",),
+    ),
+    Bad(
+        name="several images of a recipe",
+        file="local/redis.toml",
+        old='BASE_IMAGE = "docker.io/library/debian:trixie-slim"',
+        new='BASE_IMAGE = ["docker.io/library/debian:trixie-slim"]',
+        says=("images.BASE_IMAGE: must be a string, not a list",),
+    ),
+    Bad(
+        name="several images of a component",
+        file=REDIS,
+        old='"docker.io/library/redis:7-alpine"',
+        new='["docker.io/library/redis:7-alpine"]',
+        says=("image: must be a string, not a list",),
+    ),
+    # Paths of every kind that would lead elsewhere.
+    *(
+        Bad(name=f"{key} that is {path!r}", file=file, old=old, new=new % json.dumps(path), says=(key, what))
+        for path in ("../x", "x/../../y", "/etc", "", "x\0y")
+        for key, file, old, new, what in (
+            (
+                "tiers.unit.cwd",
+                PYTHON,
+                '[tiers.unit]\ncwd = "holmesgpt-api"',
+                "[tiers.unit]\ncwd = %s",
+                "inside of the",
+            ),
+            ("build.context", DATASTORAGE, 'context = "."', "context = %s", "inside of the workspace"),
+            (
+                "build.containerfile",
+                DATASTORAGE,
+                'containerfile = "docker/data-storage.Dockerfile"',
+                "containerfile = %s",
+                "inside of the workspace",
+            ),
+            ("migrations.folder", MIGRATIONS, 'folder = "migrations"', "folder = %s", "inside of the workspace"),
+            ("containerfile", "local/redis.toml", '"redis.Containerfile"', "%s", "containerfile: "),
+        )
+    ),
+    *(
+        Bad(
+            name=f"{key} in the container that is {path!r}",
+            file=file,
+            old=old,
+            new=json.dumps(path),
+            says=(key, "from"),
+        )
+        for path in ("x", "/x/../../y", "/etc/", "/", "", "/x\0y")
+        for key, file, old in (
+            ("files.1.path", DATASTORAGE, '"/etc/datastorage/db-secrets.yaml"\nmode'),
+            ("migrations.target", MIGRATIONS, '"/migrations"'),
+        )
+        for old in (old.partition("\n")[0],)
+    ),
+    Bad(
+        name="a package that is an option",
+        file="local/debian.toml",
+        old='"ca-certificates"',
+        new='"--x"',
+        says=("packages",),
+    ),
+    Bad(
+        name="a package that is a path",
+        file="local/debian.toml",
+        old='"ca-certificates"',
+        new='"../x"',
+        says=("packages",),
+    ),
+    Bad(
+        name="a package that is code",
+        file="local/debian.toml",
+        old='"ca-certificates"',
+        new='"x$(id)"',
+        says=("packages",),
+    ),
+    Bad(
+        name="NUL in a command", file=MIGRATIONS, old='"/bin/sh"', new='"a\\u0000b"', says=("command.0", "without NUL")
+    ),
+    Bad(
+        name="NUL in a variable",
+        file=POSTGRES,
+        old='"action_history"',
+        new='"a\\u0000b"',
+        says=("env.POSTGRES_DB", "without NUL"),
     ),
 )
 
@@ -438,6 +850,29 @@ def test_two_services_with_one_port_are_both_named(tmp_path: Path) -> None:
     assert raised.value.message == (
         f'{second}: ports.redis.redis: port 16399 is also ports.redis.redis of service "notification"'
     )
+
+
+def test_a_suites_port_that_another_service_has_is_told_with_both_names(folder: Path) -> None:
+    old, new = "holmesgpt-api = 18120", "holmesgpt-api = 15453"
+    with edited(folder / PYTHON, old, new), pytest.raises(Invalid) as raised:
+        load(folder)
+    assert raised.value.message == (
+        f"{folder / SERVICE}: ports.postgres.sql: port 15453 is also suite_ports.holmesgpt-api "
+        'of service "holmesgpt-api"'
+    )
+    assert raised.value.reference == "port-collision"
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_component_that_is_called_like_a_step_of_every_run_is_refused(name: str, folder: Path) -> None:
+    path = folder / "components" / f"{name}.toml"
+    shutil.copy(folder / REDIS, path)
+    try:
+        with pytest.raises(Invalid) as raised:
+            load(folder)
+    finally:
+        path.unlink()
+    assert raised.value.message == f'{path}: "{name}" is a step of every run; another name'
 
 
 def test_two_services_with_ports_of_their_own_load(tmp_path: Path) -> None:

@@ -149,6 +149,29 @@ def test_rules_match_as_containerignore_says(name: str, rules: tuple[str, ...], 
     assert content.is_ignored(name, rules) is ignored
 
 
+@pytest.mark.timeout(60)
+def test_a_rule_of_many_stars_takes_no_time() -> None:
+    assert not content.is_ignored("x/" * 200 + "y", ["**/x/" * 40 + "z"])
+    assert content.is_ignored("x/" * 200 + "y", ["**/x/" * 40 + "y"])
+    assert content.is_ignored("x", ["**/" * 5000 + "x"])
+
+
+def test_rules_that_are_not_utf_8_match_names_that_are_not(tree: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.txt")
+    (tree / name).write_text("x")
+    (tree / ".containerignore").write_bytes(b"caf\xe9.txt\r\n")
+    git(tree, "add", "-A")
+    assert name not in content.context_files(tree)
+    assert ".containerignore" in content.context_files(tree)
+
+
+def test_a_link_to_a_folder_counts_outside_of_git_as_it_does_inside(tmp_path: Path) -> None:
+    (tmp_path / "cmd").mkdir()
+    (tmp_path / "cmd" / "main.go").write_text("package main\n")
+    (tmp_path / "link").symlink_to("cmd")
+    assert content.context_files(tmp_path) == ("cmd/main.go", "link")
+
+
 def test_outside_of_git_every_file_counts(tmp_path: Path) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a" / "b" / "c").write_text("c")

@@ -85,6 +85,15 @@ VALUES = {
     "SEMICOLON": "a; rm -rf /",
     "BACKTICK": "`id`",
     "UNICODE": "é ✓",
+    "LINES": "one\ntwo\n",
+    "QUOTED_LINES": 'it\'s\n"two" $HOME\n`id`',
+    "RETURN": "a\rb",
+    "ESCAPE": "\x1b[31mred",
+    "TILDE": "~/x:~/y",
+    "STAR": "*",
+    "ASSIGNMENT": "a=b c=d",
+    "COMMENT": "#x",
+    "BANG": "!x",
 }
 
 
@@ -100,8 +109,8 @@ def test_a_dotenv_file_says_the_same_to_a_shell(tmp_path: Path) -> None:
     assert done.stderr == b""
 
 
-def test_a_dotenv_file_has_one_line_a_value() -> None:
-    assert rundir.dotenv({"A": "x", "B": "one\ntwo"}) == 'A=x\nB="one\\ntwo"\n'
+def test_a_dotenv_file_has_the_lines_of_a_value_because_shells_know_no_other_way() -> None:
+    assert rundir.dotenv({"A": "x", "B": "one\ntwo"}) == "A=x\nB='one\ntwo'\n"
     assert rundir.dotenv({}) == ""
 
 
