@@ -117,8 +117,8 @@ class Consumer:
     def write_env(self, ready: ReadyStack, each: tuple[Worker, ...] = ()) -> None:
         """Write the environment down for people, secrets masked."""
         ready = self._with_suite_ports(ready)
-        text = ready.plan.mask(rundir.dotenv(self.given(ready, each)))
-        (self.folder / "env").write_text(text, encoding="utf-8")
+        masked = {key: ready.plan.mask(value) for key, value in self.given(ready, each).items()}
+        (self.folder / "env").write_text(rundir.dotenv(masked), encoding="utf-8")
 
     @contextlib.contextmanager
     def _workers(self, ready: ReadyStack) -> Iterator[tuple[Worker, ...]]:

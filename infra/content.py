@@ -148,8 +148,9 @@ def _tracked(folder: Path) -> list[str] | None:
 def _git(folder: Path, *words: str) -> list[str] | None:
     """Return git's NUL-separated answer, or None outside of a repository."""
     argv = ["git", "-c", "safe.directory=*", "-C", str(folder), *words]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}  # a hook's own repository
     try:
-        done = subprocess.run(argv, capture_output=True, timeout=30, check=False)
+        done = subprocess.run(argv, capture_output=True, timeout=30, check=False, env=env)
     except FileNotFoundError:
         return None
     if done.returncode != 0:

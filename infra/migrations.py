@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.errors import Invalid
+from infra.placeholders import plain
 
 _NAME = re.compile(r"^(\d+)[_-].*\.sql$|^(\d+)\.sql$")
 _MARKER = re.compile(r"^--\s*\+goose\s+(Up|Down)\b", re.IGNORECASE)
@@ -56,9 +57,9 @@ def read(folder: Path, key: str) -> tuple[Migration, ...]:
     found: dict[int, Migration] = {}
     for path in sorted(folder.glob("*.sql")):
         match = _NAME.match(path.name)
-        if match is None:
+        if match is None or not path.name.isprintable():
             raise Invalid(
-                f"{path}: a migration's name begins with its number, like 0001_name.sql",
+                f"{plain(str(path))}: a migration's name begins with its number, like 0001_name.sql",
                 reference="migration-name",
                 remedy=f"rename or remove {path}",
             )
@@ -87,6 +88,12 @@ def read(folder: Path, key: str) -> tuple[Migration, ...]:
 
 
 def _text(path: Path) -> str:
+    if not path.is_file():  # a pipe would be waited for
+        raise Invalid(
+            f"{path}: cannot be read: it is no file",
+            reference="migration-unreadable",
+            remedy=f"repair or remove {path}",
+        )
     try:
         # utf-8-sig: an editor's byte order mark would hide a first line that is a marker.
         return path.read_text(encoding="utf-8-sig")

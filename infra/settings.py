@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from infra.catalog.names import toml_problem
+from infra.catalog.names import Unreadable, toml
 from infra.errors import Invalid
 
 ImagesMode = Literal["auto", "registry", "local"]
@@ -55,14 +54,10 @@ def read(root: Path, environ: Mapping[str, str] = os.environ) -> Settings:
 def _table(pyproject: Path) -> dict[str, object]:
     if not pyproject.is_file():
         return {}
-    text = ""
     try:
-        text = pyproject.read_text(encoding="utf-8")
-        tool = tomllib.loads(text).get("tool", {})
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        why = toml_problem(error, text) if isinstance(error, tomllib.TOMLDecodeError) else str(error)
-        message = f"{pyproject}: not valid TOML: {why}"
-        raise Invalid(message, reference="settings", remedy=f"edit {pyproject}") from error
+        tool = toml(pyproject).get("tool", {})
+    except Unreadable as error:
+        raise Invalid(str(error), reference="settings", remedy=f"edit {pyproject}") from error
     table = tool.get("infra", {}) if isinstance(tool, dict) else {}
     if not isinstance(table, dict):
         message = f"{pyproject}: tool.infra: must be a table with catalog and workspace"

@@ -110,7 +110,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         read(tmp_path, "key")
     (tmp_path / "1_a.sql").unlink()
     (tmp_path / "1_a.sql").mkdir()
-    with pytest.raises(Invalid, match=r"1_a\.sql: cannot be read: Is a directory"):
+    with pytest.raises(Invalid, match=r"1_a\.sql: cannot be read: it is no file"):
         read(tmp_path, "key")
 
 
