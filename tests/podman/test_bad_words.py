@@ -20,11 +20,11 @@ def private_folders(run: str) -> list[str]:
     ("words", "said", "to_do"),
     [
         (("--service", "notificatoin"), 'unknown service "notificatoin"; did you mean "notification"?', "--service "),
-        ((), "no service given", "--service notification"),
+        ((), "no service given", "--service aianalysis|contextapi|"),
         (
             ("--service", "notification", "--tier", "integratoin"),
             'has no tier "integratoin"; did you mean "integration"?',
-            "--tier integration",
+            "--tier e2e|integration|unit",
         ),
         (("--service", "notification", "--ports", "any"), '--ports is fixed or auto, not "any"', "--ports auto"),
     ],

@@ -24,7 +24,9 @@ from infra.databases import Name, Server
 from infra.errors import NotReady
 from infra.labels import Owner
 
-SERVICE = ("--service", "contextapi")
+# The catalogue's isolated service by another name: a stack of it that a person has up is neither used nor ended.
+NAME = "isolated"
+SERVICE = ("--service", NAME)
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,20 @@ class Up:
         ]
 
 
+def isolated(folder: Path) -> Path:
+    """The real catalogue with the one service alone."""
+    catalog = catalog_copy(folder)
+    for path in (catalog / "services").glob("*.toml"):
+        if path.stem == "contextapi":
+            path.rename(path.with_stem(NAME))
+        else:
+            path.unlink()
+    return catalog
+
+
 @pytest.fixture(scope="module")
-def up(project: Project) -> Iterator[Up]:
+def up(make_project: Callable[..., Project], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    project = make_project(catalog=isolated(tmp_path_factory.mktemp("isolated") / "catalog"))
     run = new_run()
     done = replace(project, seconds=900).invoke("infra.up", *SERVICE, "--ports", "auto", "--run", run)
     assert done.code == 0, done.text
@@ -72,7 +86,7 @@ def up(project: Project) -> Iterator[Up]:
 def held(catalog: Path, go_on: Path) -> None:
     command = ["sh", "-c", f"until [ -e {go_on} ]; do sleep 0.02; done"]
     edit(
-        catalog / "services" / "contextapi.toml",
+        catalog / "services" / f"{NAME}.toml",
         "[tiers.integration.env]",
         f'before = [{{ name = "held", command = {json.dumps(command)} }}]\n\n[tiers.integration.env]',
     )
@@ -182,14 +196,14 @@ def test_two_suites_in_one_stack_do_not_meet_and_the_stack_is_not_taken_from_und
     up: Up, make_project: Callable[..., Project], podman: Podman, tmp_path: Path
 ) -> None:
     go_on = tmp_path / "go-on"
-    catalog = catalog_copy(tmp_path / "catalog")
+    catalog = isolated(tmp_path / "catalog")
     held(catalog, go_on)
     mine = make_project(catalog=catalog)
     suite = ("suite.run", *SERVICE, "--ports", "auto")
     try:
         with mine.going(*suite) as one, mine.going(*suite) as two:
             for going in (one, two):
-                going.says(f"run {up.run} of contextapi integration is used")
+                going.says(f"run {up.run} of {NAME} integration is used")
                 going.says("  workers ")
             names = up.databases("w")
             for going in (one, two):
@@ -221,7 +235,7 @@ def test_two_suites_in_one_stack_do_not_meet_and_the_stack_is_not_taken_from_und
 def test_a_suite_that_is_killed_leaves_databases_that_are_swept(
     by: str, up: Up, make_project: Callable[..., Project], tmp_path: Path
 ) -> None:
-    catalog = catalog_copy(tmp_path / "catalog")
+    catalog = isolated(tmp_path / "catalog")
     held(catalog, tmp_path / "never")
     mine = make_project(catalog=catalog)
     with mine.going("suite.run", *SERVICE, "--ports", "auto") as killed:

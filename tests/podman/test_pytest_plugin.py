@@ -378,7 +378,7 @@ def installed(make: Callable[..., Team]) -> Ended:
 def under_the_runner(make: Callable[..., Team]) -> Ended:
     """The runner has a stack for a suite of pytest, whose own words ask for one."""
     team = make(SEEING)
-    words = ["-p", "infra.pytest_plugin", "--infra-service", "no-such-service", *OWN]
+    words = ["-p", "infra.pytest_plugin", "--infra-service", "team", *OWN]
     rest = (
         f'[tiers.integration]\nenv = {{ REDIS_ADDR = "127.0.0.1:{{redis.redis}}" }}\n'
         f'suite = {{ runner = "pytest", paths = ["test_team.py"], args = {json.dumps(words)} }}\n'

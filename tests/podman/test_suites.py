@@ -191,7 +191,7 @@ def test_a_suite_whose_process_dies_is_a_failure_that_says_so(ended: Callable[[s
 
 
 def test_a_wrong_package_is_told_with_where_to_look(ended: Callable[[str], Ended]) -> None:
-    assert "suite.packages" in ended("misnamed").cause["remedy"]
+    assert "packages or paths" in ended("misnamed").cause["remedy"]
 
 
 def test_what_stands_after_the_dashes_goes_to_the_suite(ended: Callable[[str], Ended]) -> None:
