@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import select
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from infra import isolation, labels, ports, processes, rundir, signals, suites, venvs
-from infra.errors import Ended, InfraError, Internal, SuiteFailed
+from infra.errors import Ended, InfraError, Internal
 from infra.isolation import Shared
 from infra.lease import Lease
 from infra.placeholders import render
@@ -19,6 +18,7 @@ from infra.plan import Plan
 from infra.report import SuiteResult, WorkerResult
 from infra.reporters.files import traceparent
 from infra.request import Request
+from infra.runners import pytest
 from infra.settings import Settings
 from infra.signals import Interrupts
 from infra.suites import SuiteRun
@@ -27,12 +27,6 @@ from infra.workers import Worker
 
 _LOOK_EVERY_S = 0.25
 _LAST_WORDS_S = 20.0
-_PYTEST_ENDS = {
-    0: ("", "passed"),
-    1: ("tests-failed", "tests failed"),
-    2: ("suite-exit-code", "it was interrupted, or a file could not be imported"),
-    5: ("no-test-ran", "no test ran"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +50,7 @@ class Consumer:
     interrupts: Interrupts
     folder: Path
     result: SuiteResult | None = None
+    failed: bool = False
     workers: list[WorkerResult] = field(default_factory=list)
 
     def suite(self, ready: ReadyStack) -> None:
@@ -93,15 +88,15 @@ class Consumer:
             pipe.tell({"env": given})
             with self.recorder.step("suite") as handle:
                 try:
-                    while not select.select([pipe.until], [], [], _LOOK_EVERY_S)[0]:
+                    while not pipe.has_word(_LOOK_EVERY_S):
                         ready.look()
                 except Ended as error:
                     # It hears of it at once, and says what it has to say before we do.
-                    pipe.tell_error(error.outcome, error.exit_code, error.message)
+                    pipe.tell_error(error.outcome, error.exit_code, ready.plan.mask(error.message))
                     if isinstance(error, InfraError):
-                        select.select([pipe.until], [], [], _LAST_WORDS_S)
+                        pipe.has_word(_LAST_WORDS_S)
                     raise
-                handle.note = _judge_pytest(os.read(pipe.until, select.PIPE_BUF))
+                handle.note = pytest.ended(os.read(pipe.until, select.PIPE_BUF))
 
     def given(self, ready: ReadyStack, each: tuple[Worker, ...]) -> dict[str, str]:
         """Return what a suite gets beside the host's environment."""
@@ -130,9 +125,14 @@ class Consumer:
         try:
             with contextlib.ExitStack() as stack:
                 with self.recorder.step("workers") as handle:
-                    each = stack.enter_context(isolation.handed_out(shared, self._is_kept, self.workers))
+                    handing = isolation.handed_out(shared, self._is_kept, self.interrupts.held, self.workers)
+                    each = stack.enter_context(handing)
                     handle.note = f"{len(each)}, each with {plan.worker_has}"
-                yield each
+                try:
+                    yield each
+                except InfraError:
+                    self.failed = True
+                    raise
         finally:
             for worker in self.workers:
                 if worker.kept:
@@ -142,7 +142,7 @@ class Consumer:
         """With INFRA_KEEP the database of a worker whose test has failed stays; of all, where none can be told."""
         failed = [case for case in self.result.cases if case.state == "failed"] if self.result else []
         known = {case.worker for case in failed if case.worker is not None}
-        return self.settings.keep and bool(failed) and (number in known or not known)
+        return self.settings.keep and self.failed and (number in known or not known)
 
     def _with_suite_ports(self, ready: ReadyStack) -> ReadyStack:
         """Choose the ports that the suite's own processes listen on."""
@@ -175,21 +175,3 @@ class Consumer:
         owner = ready.lease.owner if ready.lease else labels.Owner.of(os.getpid())
         given = self.given(ready, each) | processes.environment(plan.run, owner, "suite")
         return suites.environment(base, given=given, path=plan.suite.path, unset=plan.suite.unset, cwd=cwd)
-
-
-def _judge_pytest(word: bytes) -> str:
-    """Return what a pytest that has ended says of its tests. Raises `SuiteFailed` where they did not pass."""
-    if not word:
-        raise SuiteFailed(
-            "pytest ended before it could say how its tests did: it crashed or was killed",
-            reference="suite-killed",
-            remedy="run it again",
-        )
-    told = json.loads(word)
-    code = int(told["exit_code"])
-    reference, meaning = _PYTEST_ENDS.get(code, ("suite-exit-code", "see its output"))
-    said = told["said"] or meaning
-    if code != 0:
-        message = f"pytest ended with exit code {code}: {said}"
-        raise SuiteFailed(message, reference=reference, remedy="look at what pytest has said")
-    return f"run by pytest: {said}"

@@ -1,7 +1,7 @@
 """Databases of workers: clones of a migrated one, made from a template that is built once.
 
 A name says what it is, whose, and since when, and that is all the state there is:
-`infra_<kind>_<host>_<boot and pid namespace>_<pid>_<its start>_<created>_<what>`. Kinds: `t` a template (what: the
+`infra_<kind>_<host, boot, pid namespace>_<pid>_<its start>_<created>_<what>`. Kinds: `t` a template (what: the
 migrations' hash), `w` a worker's (run and number), `k` one of a failed worker that a person wants to look at. What
 carries no such name is never touched.
 """
@@ -14,7 +14,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, LiteralString
 from urllib.parse import quote
 
@@ -31,9 +31,11 @@ _OLD_S = 7 * 24 * 3600.0
 _FILE_COPY_SINCE = 150_000
 _LONGEST = 63
 _MAINTENANCE = "postgres"
+# Beyond those of templates, which are 32 bits.
+_SWEEPING = 1 << 40
 _NAME = re.compile(
-    r"infra_(?P<kind>[twk])_(?P<host>[0-9a-f]{6})_(?P<boot>[0-9a-f]{3})(?P<namespace>[0-9a-f]{3})"
-    r"_(?P<pid>\d+)_(?P<started>\d+(p\d+)?)_(?P<created>[0-9a-f]+)_(?P<what>[0-9a-f]{8}(_\d+)?)",
+    r"infra_(?P<kind>[twk])_(?P<host>[0-9a-f]{6})(?P<boot>[0-9a-f]{3})(?P<namespace>[0-9a-f]{6})"
+    r"_(?P<pid>[1-9a-z][0-9a-z]{0,6})_(?P<started>\d+(p\d+)?)_(?P<created>[0-9a-f]+)_(?P<what>[0-9a-f]{8}(_\d+)?)",
     re.ASCII,
 )
 
@@ -46,7 +48,7 @@ class Server:
 
     port: int
     user: str
-    password: str
+    password: str = field(repr=False)
     database: str
 
     def dsn(self, database: str) -> str:
@@ -65,9 +67,9 @@ class Name:
 
     def __str__(self) -> str:
         owner = self.owner
-        place = f"{_short(owner.host, 6)}_{_short(owner.boot, 3)}{_short(owner.namespace, 3)}"
+        place = f"{_short(owner.host, 6)}{_short(owner.boot, 3)}{_short(owner.namespace, 6)}"
         started = owner.started.replace(".", "p")
-        text = f"infra_{self.kind}_{place}_{owner.pid}_{started}_{self.created:x}_{self.what}"
+        text = f"infra_{self.kind}_{place}_{_base36(owner.pid)}_{started}_{self.created:x}_{self.what}"
         assert len(text) <= _LONGEST, text
         return text
 
@@ -91,12 +93,18 @@ def parse(text: str) -> Name | None:
     owner = Owner(
         host=here.host if _short(here.host, 6) == match["host"] else match["host"],
         boot=here.boot if _short(here.boot, 3) == match["boot"] else match["boot"],
-        namespace=here.namespace if _short(here.namespace, 3) == match["namespace"] else match["namespace"],
-        pid=int(match["pid"]),
+        namespace=here.namespace if _short(here.namespace, 6) == match["namespace"] else match["namespace"],
+        pid=int(match["pid"], 36),
         started=match["started"].replace("p", "."),
     )
     kind: Kind = "t" if match["kind"] == "t" else "w" if match["kind"] == "w" else "k"
     return Name(kind=kind, owner=owner, created=int(match["created"], 16), what=match["what"])
+
+
+def find_template(server: Server, content: str) -> str | None:
+    """Return the template of a content, where there is one."""
+    with _connected(server) as connection:
+        return next((str(name) for name in _names(connection) if name.kind == "t" and name.what == content), None)
 
 
 def template(server: Server, content: str, owner: Owner) -> str:
@@ -154,6 +162,7 @@ def sweep(server: Server, stack: str, content: str) -> tuple[str, ...]:
     `stack` is the run that has the server: its own databases are a person's. `content` is the template that is wanted.
     """
     with _connected(server) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", [_SWEEPING])
         gone = [name for name in _names(connection) if _is_left(name, stack, content)]
         for name in gone:
             _drop(connection, str(name))
@@ -231,6 +240,14 @@ def _connected(server: Server) -> Iterator[psycopg.Connection[Any]]:
             remedy="look at the server's log in the run's folder",
             evidence=tuple(lines),
         ) from error
+
+
+def _base36(number: int) -> str:
+    digits = ""
+    while number:
+        number, digit = divmod(number, 36)
+        digits = "0123456789abcdefghijklmnopqrstuvwxyz"[digit] + digits
+    return digits
 
 
 def _short(text: str, digits: int) -> str:

@@ -105,14 +105,14 @@ class Images:
         return self._once(ref, lambda: self._registry_image(ref))
 
     def _best(self, refs: tuple[str, ...]) -> str:
-        """Return the first image that is here, or whose registry answers, or that has a recipe."""
+        """Return the first image that is here, or that its registry has, or that has a recipe."""
         engine = self._lease.engine.clone()
         local = self._settings.images == "local"
 
         def can_be_had(ref: str) -> bool:
             if ref in self._catalog.recipes and self._settings.images != "registry":
                 return True
-            return not local and (engine.image_id(ref) is not None or self._registries.unreachable(ref) is None)
+            return not local and (engine.image_id(ref) is not None or self._registries.has(ref))
 
         return next((ref for ref in refs[:-1] if can_be_had(ref)), refs[-1])
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from infra import databases, redis_numbers
 from infra.databases import Server
-from infra.errors import InfraError
+from infra.errors import InfraError, NotReady
 from infra.labels import Owner
-from infra.plan import Cloned, Plan
+from infra.plan import Plan
 from infra.report import WorkerResult
 from infra.workers import Worker
 
 Ports = Mapping[str, Mapping[str, int]]
+Held = Callable[[], contextlib.AbstractContextManager[None]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,39 +36,50 @@ class Shared:
 
 def make_template(plan: Plan, ports: Ports, owner: Owner) -> str | None:
     """Make the template of the databases of a plan's workers while nobody uses the migrated one; return its name."""
-    cloned = plan.cloned
-    return databases.template(_server(cloned, ports), cloned.content, owner) if cloned else None
+    server = _server(plan, ports)
+    return databases.template(server, plan.cloned.content, owner) if server and plan.cloned else None
 
 
 @contextlib.contextmanager
 def handed_out(
-    shared: Shared, keep: Callable[[int], bool], results: list[WorkerResult]
+    shared: Shared, keep: Callable[[int], bool], held: Held, results: list[WorkerResult]
 ) -> Iterator[tuple[Worker, ...]]:
     """Have the workers of a suite until the block ends; `results` says afterwards what each had.
 
-    The databases of workers for which `keep` says so stay, for a week, in a stack that stays.
+    The databases of workers for which `keep` says so stay, for a week, in a stack that stays. Nothing interrupts what
+    is done in `held`: that they are given back.
     """
     plan = shared.plan
     with contextlib.ExitStack() as stack:
+        stack.callback(_give_back, shared, keep, held, results)
         made = _databases(shared)
-        stack.callback(_give_back, shared, made, keep, results)
         numbers: tuple[int, ...] = ()
         if plan.redis is not None:
-            port = min(shared.ports[plan.redis].values())
-            claim = redis_numbers.claimed(port, shared.run, plan.worker_count, last_first=not shared.is_own)
+            claim = redis_numbers.claimed(
+                shared.ports[plan.redis.component][plan.redis.port],
+                shared.run,
+                plan.worker_count,
+                last_first=not shared.is_own,
+            )
             numbers = stack.enter_context(claim)
         yield workers_of(plan, shared.run, made, numbers)
 
 
 def sweep(plan: Plan, ports: Ports, stack: str) -> tuple[str, ...]:
     """Drop the databases that dead runs have left in a stack that outlives them; return their names."""
-    cloned = plan.cloned
-    return databases.sweep(_server(cloned, ports), stack, cloned.content) if cloned else ()
+    server = _server(plan, ports)
+    return databases.sweep(server, stack, plan.cloned.content) if server and plan.cloned else ()
 
 
 def person(plan: Plan, ports: Ports, run: str) -> tuple[Worker, ...]:
-    """Return the workers that a person at a stack that is up has: they were made with it, and end with it."""
-    made = databases.of_run(_server(plan.cloned, ports), run) if plan.cloned else {}
+    """Return the workers that a person at a stack that is up has: they were made with it, and end with it.
+
+    Raises `NotReady` where the stack was made with fewer, or with none.
+    """
+    server = _server(plan, ports)
+    made = databases.of_run(server, run) if server else {}
+    if plan.cloned and len(made) < plan.worker_count:
+        raise _made_otherwise(plan, f"it has databases for {len(made)} workers, and not for {plan.worker_count}")
     numbers = tuple((n + 1) % redis_numbers.NUMBERS for n in range(plan.worker_count)) if plan.redis else ()
     return workers_of(plan, run, made, numbers)
 
@@ -91,38 +103,53 @@ def workers_of(plan: Plan, run: str, made: Mapping[int, str], numbers: tuple[int
     )
 
 
-def _server(cloned: Cloned, ports: Ports) -> Server:
+def _server(plan: Plan, ports: Ports) -> Server | None:
+    """Return the PostgreSQL whose database is cloned; None where there is none, or it is not there."""
+    cloned = plan.cloned
+    if cloned is None or (port := ports.get(cloned.component, {}).get(cloned.ready.port)) is None:
+        return None
     ready = cloned.ready
-    return Server(
-        port=ports[cloned.component][ready.port], user=ready.user, password=ready.password, database=ready.database
-    )
+    return Server(port=port, user=ready.user, password=ready.password, database=ready.database)
 
 
 def _databases(shared: Shared) -> dict[int, str]:
-    cloned = shared.plan.cloned
-    if cloned is None:
+    """Clone the template. Only a stack of one's own has it built: who knows what is in a database by now."""
+    plan, server = shared.plan, _server(shared.plan, shared.ports)
+    if server is None or plan.cloned is None:
         return {}
-    server = _server(cloned, shared.ports)
-    if not shared.is_own:
-        sweep(shared.plan, shared.ports, shared.stack)
-    source = databases.template(server, cloned.content, shared.owner)
-    return databases.clones(server, source, shared.run, shared.plan.worker_count, shared.owner)
+    if shared.is_own:
+        source = databases.template(server, plan.cloned.content, shared.owner)
+    else:
+        with contextlib.suppress(InfraError):  # what others have left is in nobody's way
+            sweep(plan, shared.ports, shared.stack)
+        found = databases.find_template(server, plan.cloned.content)
+        if found is None:
+            raise _made_otherwise(plan, "its migrations were others")
+        source = found
+    return databases.clones(server, source, shared.run, plan.worker_count, shared.owner)
 
 
-def _give_back(
-    shared: Shared, made: Mapping[int, str], keep: Callable[[int], bool], results: list[WorkerResult]
-) -> None:
+def _made_otherwise(plan: Plan, why: str) -> NotReady:
+    what = f"--service {plan.service}" + (f" --tier {plan.tier}" if plan.tier != "integration" else "")
+    return NotReady(
+        f"the stack that is up was made otherwise: {why}",
+        reference="stack-made-otherwise",
+        remedy=f"invoke infra.down {what}, then infra.up; or --fresh --ports auto",
+        blame="user",
+    )
+
+
+def _give_back(shared: Shared, keep: Callable[[int], bool], held: Held, results: list[WorkerResult]) -> None:
     """Drop what a stack that stays need not keep; what cannot be dropped is swept by the next run in that stack."""
-    cloned = shared.plan.cloned
-    if cloned is None:
+    server = _server(shared.plan, shared.ports)
+    if server is None:
         return
-    server = _server(cloned, shared.ports)
-    for number, name in made.items():
-        kept = keep(number)
-        if not shared.is_own:
-            with contextlib.suppress(InfraError):
+    with held(), contextlib.suppress(InfraError):
+        for number, name in databases.of_run(server, shared.run).items():
+            kept = keep(number)
+            if not shared.is_own:
                 if kept:
                     name = databases.keep(server, name)
                 else:
                     databases.drop(server, name)
-        results.append(WorkerResult(number=number, database=server.dsn(name), kept=kept))
+            results.append(WorkerResult(number=number, database=server.dsn(name), kept=kept))

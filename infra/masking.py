@@ -22,6 +22,15 @@ def _written(secret: str) -> tuple[str, ...]:
         secret,
         json.dumps(secret)[1:-1],
         json.dumps(secret, ensure_ascii=False)[1:-1],
+        _as_go(secret),
         escape(secret),
         escape(secret, {'"': "&quot;"}),
     )
+
+
+def _as_go(secret: str) -> str:
+    """Return a text as Go's encoding/json writes it: what HTML would read as its own is escaped, too."""
+    text = json.dumps(secret, ensure_ascii=False)[1:-1]
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text

@@ -98,7 +98,7 @@ class MigrationsSpec(Word):
 class BuildSpec(Word):
     """How the image is built: paths relative to the workspace. `images` are build arguments that name images.
 
-    Of several images the first is taken that is here, or whose registry answers, or that has a recipe.
+    Of several images the first is taken that is here, or that its registry has, or that has a recipe.
     """
 
     context: Inside = "."
@@ -241,6 +241,10 @@ class Service(Word):
     ports: dict[Name, HostPorts] = {}
     suite_ports: dict[Name, PortNumber] = {}
     tiers: Annotated[dict[Tier, TierSpec], Field(min_length=1)]
+
+    def suite_ports_of(self, tier: str) -> dict[str, int]:
+        """Return the ports that the suite of a tier listens on: none in the tier unit."""
+        return {} if tier == "unit" else self.suite_ports
 
     def stack_of(self, tier: str) -> tuple[str, ...]:
         """Return the stack of a tier: its own, else the service's; the tier unit has none unless it names one."""

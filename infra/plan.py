@@ -17,11 +17,11 @@ from infra import workers
 from infra.catalog.declared import Catalog, host_ports
 from infra.errors import Invalid, Unavailable
 from infra.masking import masked
-from infra.model import BuildSpec, Component, PostgresProbe, ProbeSpec, Tier, TierSpec
+from infra.model import BuildSpec, Component, PostgresProbe, ProbeSpec, PytestSuite, RedisProbe, Tier, TierSpec
 from infra.placeholders import render
 from infra.settings import PortsMode, Settings
-from infra.workers import Worker
-from infra.workspace import PlannedFile, check_build, check_folder, migration_files
+from infra.workers import Claimed, Cloned, Worker
+from infra.workspace import PlannedFile, check_build, check_folder, check_requirements, migration_files
 
 HOST = "127.0.0.1"
 RUN_NAME = r"[0-9a-f]{8}"
@@ -70,16 +70,6 @@ class PlannedStep:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cloned:
-    """The PostgreSQL whose migrated database is cloned for workers: it is complete once the step `after` is."""
-
-    component: str
-    ready: PostgresProbe
-    after: str
-    content: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Plan:
     """One run: its names, its steps in order, its suite."""
 
@@ -109,9 +99,11 @@ class Plan:
         return " and ".join([*has, "a Redis number"] if self.redis else has)
 
     @property
-    def redis(self) -> str | None:
+    def redis(self) -> Claimed | None:
         """The Redis of which each worker has a database number."""
-        return self.suite.workers.redis if self.suite.workers else None
+        name = self.suite.workers.redis if self.suite.workers else None
+        ready = next((step.ready for step in self.steps if step.name == name), None)
+        return Claimed(component=str(name), port=ready.port) if isinstance(ready, RedisProbe) else None
 
     def suite_env(
         self, ports: Mapping[str, Mapping[str, int]], run_dir: str, each: tuple[Worker, ...] = ()
@@ -177,6 +169,9 @@ def make(
     name = str(service)
     _check_target(name, tier, spec)
     check_folder(settings.workspace, spec.cwd, f"{catalog.folder / 'services' / name}.toml: tiers.{tier}.cwd")
+    if isinstance(spec.suite, PytestSuite):
+        key = f"{catalog.folder / 'services' / name}.toml: tiers.{tier}.suite.requirements"
+        check_requirements(settings.workspace, spec.suite.requirements, key)
     stack = declared.stack_of(tier)
     values = {"run": run, "service": name, "tier": tier}
     for part in stack:
@@ -197,7 +192,7 @@ def make(
         suite=spec,
         suite_ports=tuple(
             PlannedPort(name=port, container=number, host=number if mode == "fixed" else None)
-            for port, number in (declared.suite_ports if tier != "unit" else {}).items()
+            for port, number in declared.suite_ports_of(tier).items()
         ),
         cloned=_cloned(spec, steps),
         values=values,
@@ -227,7 +222,9 @@ def _cloned(spec: TierSpec, steps: list[PlannedStep]) -> Cloned | None:
     if name is None or at is None or not isinstance(ready := steps[at].ready, PostgresProbe):
         return None
     jobs = [step for step in steps[at + 1 :] if step.kind == "job"]
-    digest = hashlib.sha256(repr([(job.image.name, job.command, job.files) for job in jobs]).encode())
+    digest = hashlib.sha256(
+        repr([(job.image.name, job.command, sorted(job.env.items()), job.files) for job in jobs]).encode()
+    )
     return Cloned(component=name, ready=ready, after=jobs[-1].name if jobs else name, content=digest.hexdigest()[:8])
 
 

@@ -33,6 +33,7 @@ _RUN = "INFRA_RUN"
 _SERVICE = "INFRA_SERVICE"
 _WORKER = "INFRA_WORKER"
 _WORKERS = "INFRA_WORKERS"
+_NAMES = "INFRA_WORKER_NAMES"
 _INVALID = 78
 # With these pytest shows something and runs no test.
 _SHOWING = (
@@ -42,7 +43,7 @@ _SHOWING = (
 
 @dataclass(frozen=True, kw_only=True)
 class InfraStack:
-    """The stack as a test sees it. `worker` counts from 1; `env` is what the catalogue gives to this worker."""
+    """The stack as a test sees it. `worker` counts from 1; `env` is this worker's environment."""
 
     run: str
     service: str
@@ -164,12 +165,10 @@ def _xdist_workers(config: pytest.Config) -> int:
 
 def _take_worker(number: int) -> dict[str, str | None]:
     """Put what this worker has for itself under its plain name; return what was there before."""
-    count = _count()
     given = {_WORKER: str(number)} if os.environ.get(_RUN) else {}
-    for name in list(os.environ):
-        plain = name.removesuffix(f"_{number}")
-        if plain != name and count and all(f"{plain}_{n}" in os.environ for n in range(1, count + 1)):
-            given[plain] = os.environ[name]
+    for name in filter(None, os.environ.get(_NAMES, "").split(",")):
+        if (value := os.environ.get(f"{name}_{number}")) is not None:
+            given[name] = value
     return _give(given)
 
 
@@ -261,6 +260,8 @@ def _end(stack: _Stack, word: bytes = b"") -> None:
             os.environ[name] = value
     if stack.listener is not None:
         stack.listener.join(_HEAR_S)
+        if not stack.listener.is_alive():
+            stack.served.close()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

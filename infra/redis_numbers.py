@@ -1,12 +1,14 @@
 """Database numbers of a Redis that several suites share: handed out, held, given back.
 
 A claim is a connection named `infra:<number>:<run>` that stays open: Redis lists it, and it ends with its owner however
-that ends. Of two that claim one number at the same time the older connection has it.
+that ends. It is named and looked at in one transaction, so of two that want one number at the same time one has it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 NUMBERS = 16
 _CALL_S = 5.0
 _PREFIX = "infra:"
+_TURNS = 4
+_PAUSE_S = 0.05
 
 
 @contextlib.contextmanager
@@ -35,8 +39,10 @@ def claimed(port: int, run: str, count: int, *, last_first: bool) -> Iterator[tu
     mine: list[int] = []
     with contextlib.ExitStack() as stack:
         try:
-            for number in order:
-                if len(mine) < count and (client := _claim(port, number, run)) is not None:
+            for turn, number in itertools.product(range(_TURNS), order):
+                if turn and number == order[0] and len(mine) < count:
+                    time.sleep(_PAUSE_S)  # who was in the way for a moment is gone the next time
+                if len(mine) < count and number not in mine and (client := _claim(port, number, run)) is not None:
                     stack.callback(client.close)
                     client.flushdb()
                     mine.append(number)
@@ -52,37 +58,50 @@ def claimed(port: int, run: str, count: int, *, last_first: bool) -> Iterator[tu
 
 
 def _connect(port: int, number: int) -> Redis:
+    """Connect to a number, with one connection that stays: its name is the claim."""
     import redis  # noqa: PLC0415
 
-    return redis.Redis(
+    pool = redis.ConnectionPool(
+        max_connections=1,
         host=HOST,
         port=port,
         db=number,
         socket_timeout=_CALL_S,
         socket_connect_timeout=_CALL_S,
-        single_connection_client=True,
         decode_responses=True,
     )
+    return redis.Redis.from_pool(pool)
 
 
 def _claim(port: int, number: int, run: str) -> Redis | None:
+    """Claim a number; None where somebody else has it, or this Redis has fewer."""
+    import redis  # noqa: PLC0415
+
     client = _connect(port, number)
-    client.client_setname(f"{_PREFIX}{number}:{run}")
-    ids = [ident for ident, name in _named(client) if name.startswith(f"{_PREFIX}{number}:")]
-    if min(ids) == client.client_id():
+    try:
+        with client.pipeline(transaction=True) as both:
+            both.client_setname(f"{_PREFIX}{number}:{run}")
+            both.client_list()
+            _, rows = both.execute()
+    except redis.ResponseError as error:
+        client.close()
+        if "out of range" in str(error):
+            return None
+        raise
+    if len([name for name in _ours(rows) if name.startswith(f"{_PREFIX}{number}:")]) == 1:
         return client
     client.close()
     return None
 
 
-def _named(client: Redis) -> list[tuple[int, str]]:
-    """Return (id, name) of all connections of ours."""
-    rows = cast("list[dict[str, str]]", client.client_list())
-    return [(int(row["id"]), row["name"]) for row in rows if row["name"].startswith(_PREFIX)]
+def _ours(rows: object) -> list[str]:
+    """Return the names of all connections of ours."""
+    return [row["name"] for row in cast("list[dict[str, str]]", rows) if row["name"].startswith(_PREFIX)]
 
 
 def _none_left(port: int, count: int, had: int) -> NotReady:
-    runs = sorted({name.rpartition(":")[2] for _, name in _named(_connect(port, 0))})
+    with contextlib.closing(_connect(port, 0)) as client:
+        runs = sorted({name.rpartition(":")[2] for name in _ours(client.client_list())})
     return NotReady(
         f"{count} of Redis' {NUMBERS} database numbers are wanted, {had} are free; the others: runs {', '.join(runs)}",
         reference="redis-numbers",

@@ -13,10 +13,13 @@ from infra import tools
 from infra.lease import Lease
 
 _ASK_S = 3.0
+_TIMEOUT = "i/o timeout"
+# What a registry says of an image that it does not have, or not for us.
+_NOT_HERE = ("manifest unknown", "name unknown", "unauthorized", "denied", "not found")
 _UNREACHABLE = (
     "no such host",
     "connection refused",
-    "i/o timeout",
+    _TIMEOUT,
     "network is unreachable",
     "no route to host",
     "connection reset",
@@ -39,6 +42,7 @@ class Registries:
         self._lease = lease
         self._lock = threading.Lock()
         self._answers: dict[str, str | None] = {}
+        self._offers: dict[str, bool] = {}
 
     def unreachable(self, ref: str) -> str | None:
         """Return why the registry of an image cannot be reached, or None when it answers."""
@@ -48,7 +52,18 @@ class Registries:
                 self._answers[registry] = self._ask(ref)
             return self._answers[registry]
 
+    def has(self, ref: str) -> bool:
+        """Whether an image can be had from its registry, as far as that can be said without moving it."""
+        with self._lock:
+            if ref not in self._offers:
+                code, said = self._inspect(ref)
+                self._offers[ref] = code == 0 or not any(sign in said for sign in (*_UNREACHABLE, *_NOT_HERE))
+            return self._offers[ref]
+
     def _ask(self, ref: str) -> str | None:
+        return classify(*self._inspect(ref))
+
+    def _inspect(self, ref: str) -> tuple[int, str]:
         argv = [*self._lease.connection.podman, "manifest", "inspect", ref]
         try:
             done = subprocess.run(
@@ -63,8 +78,8 @@ class Registries:
         except FileNotFoundError as error:
             raise tools.not_installed(argv[0]) from error
         except subprocess.TimeoutExpired:
-            return f"no answer within {_ASK_S:g} s"
-        return classify(done.returncode, done.stderr)
+            return 1, f"no answer within {_ASK_S:g} s ({_TIMEOUT})"
+        return done.returncode, done.stderr
 
 
 def classify(exit_code: int, said: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 from dataclasses import dataclass
 
 from infra.errors import Outcome
@@ -16,6 +17,12 @@ class Pipe:
 
     answers: int
     until: int
+
+    def has_word(self, seconds: float) -> bool:
+        """Wait so long for a word of that process, or its end; whether there is one."""
+        poll = select.poll()
+        poll.register(self.until, select.POLLIN | select.POLLHUP)
+        return bool(poll.poll(seconds * 1000))
 
     def tell(self, value: object) -> None:
         """Answer one line; nobody may be there any more."""

@@ -233,8 +233,10 @@ class Run:
             stack.engine.create_volume(sweep.marker(stack.plan.run), marks)
             self.ending.kept = True
             stack.lease.unswept.clear()
-        ready = self._ready(stack, stack.plan.run)
-        self.consumer.write_env(ready, isolation.person(stack.plan, stack.ports, stack.plan.run))
+        with contextlib.suppress(InfraError):
+            if len(stack.started) == len(stack.plan.steps):  # a stack that is not whole has no environment to tell
+                each = isolation.person(stack.plan, stack.ports, stack.plan.run)
+                self.consumer.write_env(self._ready(stack, stack.plan.run), each)
 
     def _stack_that_is_up(self, held: Lease, made: Plan) -> sweep.FoundRun | None:
         what = (made.service, made.tier)

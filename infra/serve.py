@@ -28,7 +28,8 @@ from infra.settings import Settings
 from infra.tasks import common
 
 # Options of `invoke suite.run` have another name here; those of other tasks do not.
-_OPTION = re.compile(r"(?<!infra\.down )--(service|tier|ports|fresh)\b")
+_OPTION = re.compile(r"--(service|tier|ports|fresh)\b")
+_PART = re.compile(r"([,;] )")
 
 
 class _Console(ConsoleReporter):
@@ -43,7 +44,8 @@ class _Console(ConsoleReporter):
 
 
 def _for_pytest(text: str) -> str:
-    return _OPTION.sub(r"--infra-\1", text)
+    parts = _PART.split(text)
+    return "".join(part if "invoke " in part else _OPTION.sub(r"--infra-\1", part) for part in parts)
 
 
 def main(text: str) -> int:

@@ -47,7 +47,7 @@ class Served:
         try:
             # A session of its own: a Ctrl-C is for pytest, which ends the stack when its tests have ended.
             process = subprocess.Popen(
-                (sys.executable, "-m", "infra.serve", json.dumps(whole)),
+                (sys.executable, "-P", "-m", "infra.serve", json.dumps(whole)),
                 env={**os.environ, "PYTHONPATH": path, PARENT_PIPE: f"{their_life}:{os.fstat(their_life).st_ino}"},
                 stdin=subprocess.DEVNULL,
                 stdout=sys.__stderr__,
@@ -89,6 +89,11 @@ class Served:
         with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
             self.process.wait(_END_S)
         return True
+
+    def close(self) -> None:
+        """Hear no more."""
+        with contextlib.suppress(OSError):
+            os.close(self.answers)
 
     def _let_go(self) -> None:
         self._close_until()

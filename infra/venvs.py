@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from infra import suites
-from infra.errors import Invalid, SuiteFailed
+from infra.errors import Invalid, Unavailable
 from infra.suites import SuiteRun
 from infra.verdict import LINES
 
@@ -27,7 +27,7 @@ _UNUSED_S = 30 * 24 * 3600.0
 def python_of(folder: Path, files: tuple[Path, ...], suite: SuiteRun) -> tuple[Path, str]:
     """Return the python of an environment with these requirements, and one line of what was done.
 
-    Two runs that want the same wait for each other. Raises `Invalid` for a file that is missing, and `SuiteFailed`
+    Two runs that want the same wait for each other. Raises `Invalid` for a file that is missing, and `Unavailable`
     with pip's own words where it cannot be made.
     """
     key = _key(files)
@@ -76,11 +76,10 @@ def _make(venv: Path, files: tuple[Path, ...], suite: SuiteRun) -> None:
         with suites.start(suite, argv, "requirements.log") as running:
             code = running.wait(_INSTALL_S)
             if code != 0:
-                raise SuiteFailed(
+                raise Unavailable(
                     f"{running}: {'took too long' if code is None else f'exit code {code}'}",
                     reference="requirements-not-installed",
                     remedy=f"run it: {running}",
-                    blame="user",
                     evidence=tuple(running.tail)[-LINES:],
                 )
 
@@ -90,14 +89,18 @@ def _drop_unused(folder: Path) -> None:
     for venv in folder.iterdir():
         with contextlib.suppress(OSError):
             used = venv / _MADE if (venv / _MADE).exists() else venv
-            if venv.is_dir() and time.time() - used.stat().st_mtime > _UNUSED_S:
+            if venv.is_dir() and _is_old(used):
                 with _alone(folder / f"{venv.name}.lock"):
-                    shutil.rmtree(venv, ignore_errors=True)
+                    if _is_old(used):  # nobody has used it while this one waited
+                        shutil.rmtree(venv, ignore_errors=True)
+
+
+def _is_old(path: Path) -> bool:
+    return time.time() - path.stat().st_mtime > _UNUSED_S
 
 
 @contextlib.contextmanager
 def _alone(lock: Path) -> Iterator[None]:
     with lock.open("a") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        os.utime(lock)
         yield

@@ -1,6 +1,7 @@
 """The parallel processes of a suite: what each has for itself. Pure.
 
-A suite learns its workers' values from its environment: `NAME_1` to `NAME_n`, and `INFRA_WORKERS` is n.
+A suite learns its workers' values from its environment: `NAME_1` to `NAME_n`; `INFRA_WORKERS` is n, and
+`INFRA_WORKER_NAMES` has the names, with commas between them.
 """
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from infra.model import WorkersSpec
+from infra.model import PostgresProbe, WorkersSpec
 from infra.placeholders import render
 
 COUNT = "INFRA_WORKERS"
+NAMES = "INFRA_WORKER_NAMES"
 MOST = 64
 _RUNS = 250
 _NUMBERS = 100_000
@@ -52,9 +54,27 @@ class Worker:
         return values
 
 
+@dataclass(frozen=True, kw_only=True)
+class Cloned:
+    """The PostgreSQL whose migrated database is cloned for workers: it is complete once the step `after` is."""
+
+    component: str
+    ready: PostgresProbe
+    after: str
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claimed:
+    """The Redis whose database numbers are handed out, and the port that its probe asks."""
+
+    component: str
+    port: str
+
+
 def environment(spec: WorkersSpec, workers: tuple[Worker, ...], values: Mapping[str, str]) -> dict[str, str]:
     """Return the variables of all workers: the number is put behind each name."""
-    given = {COUNT: str(len(workers))}
+    given = {COUNT: str(len(workers)), NAMES: ",".join(spec.env)}
     for worker in workers:
         known = {**values, **worker.values}
         given |= {f"{name}_{worker.number}": render(text, known) for name, text in spec.env.items()}

@@ -48,6 +48,14 @@ def check_folder(workspace: Path, cwd: str, key: str) -> None:
         raise Invalid(f"{key}: no folder at {plain(str(folder))}", reference="suite-folder-missing", remedy=_CHECK)
 
 
+def check_requirements(workspace: Path, files: tuple[str, ...], key: str) -> None:
+    """Raise `Invalid` where a suite's requirements are not there."""
+    for name in files:
+        file = inside(workspace, name, key)
+        if not file.is_file():
+            raise Invalid(f"{key}: no file at {file}", reference="requirements-missing", remedy=_CHECK)
+
+
 def check_build(workspace: Path, build: BuildSpec, path: str) -> None:
     """Raise `Invalid` where what an image is built from is not there."""
     context = inside(workspace, build.context, f"{path}: build.context")

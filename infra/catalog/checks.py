@@ -11,9 +11,10 @@ from infra.model import Component, Recipe, Service, TierSpec
 from infra.placeholders import nearest, problem
 
 # Names of steps of every run, and of what suites know beside components.
-STEPS = ("engine", "check", "databases", "requirements", "suite", "teardown", "version", "worker")
+STEPS = ("engine", "check", "template", "workers", "requirements", "suite", "teardown", "version", "worker")
 # What the runner itself tells a suite, and knows its processes by.
 _OURS = "INFRA_"
+REDIS_NUMBERS = 16
 _WORKER = {"worker", "worker.offset", "worker.namespace"}
 
 
@@ -112,12 +113,13 @@ def _service_problems(catalog: Catalog) -> Iterator[Invalid]:
         yield from _service_ports(path, catalog, service, every)
         for tier, spec in service.tiers.items():
             stack = service.stack_of(tier)
-            known = _known(catalog.components, stack, ports=True) | {f"suite.{port}" for port in service.suite_ports}
+            listens = {f"suite.{port}" for port in service.suite_ports_of(tier)}
+            known = _known(catalog.components, stack, ports=True) | listens
             yield from _placeholder_problems(path, _tier_texts(tier, spec), known)
             yield from _step_problems(path, tier, spec, stack)
-            for name in spec.env:
-                if name.startswith(_OURS):
-                    yield wrong(path, f"tiers.{tier}.env.{name}", f"names that begin with {_OURS} are the runner's own")
+            for key in spec.env:
+                if key.startswith(_OURS):
+                    yield wrong(path, f"tiers.{tier}.env.{key}", f"names that begin with {_OURS} are the runner's own")
             if spec.workers is not None:
                 yield from _worker_problems(path, f"tiers.{tier}", spec, catalog, stack, known)
 
@@ -148,6 +150,8 @@ def _worker_problems(
     texts = ((f"{key}.workers.env.{name}", text) for name, text in workers.env.items())
     yield from _placeholder_problems(path, texts, known)
     count = workers.count or spec.suite.procs
+    if workers.redis and count > REDIS_NUMBERS:
+        yield wrong(path, f"{key}.workers.redis", f"Redis has {REDIS_NUMBERS} database numbers, not {count}")
     for name in workers.env:
         if name.startswith(_OURS):
             yield wrong(path, f"{key}.workers.env.{name}", f"names that begin with {_OURS} are the runner's own")

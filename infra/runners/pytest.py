@@ -6,6 +6,7 @@ collected is a broken set-up. https://docs.pytest.org/en/stable/how-to/output.ht
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree
 
+from infra.errors import SuiteFailed
 from infra.model import PytestSuite
 from infra.report import SETUP, Case, SuiteResult
 
@@ -35,9 +37,10 @@ class Pytest:
     hang = (signal.SIGABRT,)
 
     def command(self, program: Sequence[str], args: Sequence[str], report: Path) -> tuple[str, ...]:
-        """Return the command line: ours, the catalogue's, then what a person gave after `--`."""
+        """Return the command line: ours, the catalogue's, then what a person gave after `--`: paths of it are all."""
+        paths = () if any(_is_path(word) for word in args) else self.spec.paths
         processes = (f"--numprocesses={self.spec.procs}",) if self.spec.procs > 1 else ()
-        return (*program, f"--junit-xml={report}", *processes, *args, *self.spec.paths)
+        return (*program, f"--junit-xml={report}", *processes, *args, *paths)
 
     @property
     def check(self) -> str:
@@ -60,6 +63,10 @@ class Pytest:
         ordered = sorted(cases.values(), key=lambda case: not case.setup)
         duration = sum(float(suite.get("time") or 0.0) for suite in root.iter("testsuite"))
         return SuiteResult(cases=tuple(ordered), duration_s=duration)
+
+
+def _is_path(word: str) -> bool:
+    return not word.startswith("-") and ("::" in word or word.endswith(".py"))
 
 
 def _cases(element: ElementTree.Element, allowed_skips: Sequence[str]) -> Iterator[Case]:
@@ -96,3 +103,29 @@ def _cases(element: ElementTree.Element, allowed_skips: Sequence[str]) -> Iterat
         yield replace(case, state=state, message=message, unexpected=asked_for and name not in allowed_skips)
         return
     yield case
+
+
+_ENDS = {
+    0: ("", "passed"),
+    1: ("tests-failed", "tests failed"),
+    2: ("suite-exit-code", "it was interrupted, or a file could not be imported"),
+    5: ("no-test-ran", "no test ran"),
+}
+
+
+def ended(word: bytes) -> str:
+    """Return what a pytest that has ended says of its tests. Raises `SuiteFailed` where they did not pass."""
+    if not word:
+        raise SuiteFailed(
+            "pytest ended before it could say how its tests did: it crashed or was killed",
+            reference="suite-killed",
+            remedy="run it again",
+        )
+    told = json.loads(word)
+    code = int(told["exit_code"])
+    reference, meaning = _ENDS.get(code, ("suite-exit-code", "see its output"))
+    said = told["said"] or meaning
+    if code != 0:
+        message = f"pytest ended with exit code {code}: {said}"
+        raise SuiteFailed(message, reference=reference, remedy="look at what pytest has said")
+    return f"run by pytest: {said}"

@@ -9,7 +9,7 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
-from infra import isolation, labels, lease_names, plan, rundir, sweep
+from infra import isolation, labels, lease_names, lock, plan, rundir, sweep
 from infra import status as status_of
 from infra.catalog.declared import Catalog
 from infra.catalog.loading import load
@@ -165,9 +165,10 @@ def down(_: Context, service: str = "", tier: str = "integration", run: str = ""
         if not found:
             print(f"nothing of {f'run {run}' if run else service} is there")
         for one in ours:
-            _refuse_used(one)
-            _drain(held.engine, one.run)
-            _swept(held.engine, one)
+            with lock.alone(lease_names.USERS):
+                _refuse_used(one)
+                _drain(held.engine, one.run)
+                _swept(held.engine, one)
 
 
 @task(help={"run": "end this run, whoever has it (a kept one too)", "json": _HELP["json"]})
@@ -182,8 +183,9 @@ def gc(_: Context, run: str = "", json: bool = False) -> None:
                 raise Invalid(what, reference="unknown-run", remedy="invoke infra.status")
             if one is not None:
                 _refuse_foreign(one)
-                _refuse_used(one)
-                _swept(held.engine, one, quiet=json)
+                with lock.alone(lease_names.USERS):
+                    _refuse_used(one)
+                    _swept(held.engine, one, quiet=json)
                 ended.append(run)
         kept = [one for one in sweep.runs(held.engine) if one.kept]
         ended += [f"database {name}" for one in kept for name in _databases_swept(held.engine, one)]

@@ -17,7 +17,18 @@ import psycopg
 import pytest
 from killing import new_run
 from owned import dead_owner
-from product import ROOT, SECRET, Podman, Project, catalog_copy, edit, eventually, step, texts_below
+from product import (
+    ROOT,
+    SECRET,
+    Podman,
+    Project,
+    catalog_copy,
+    edit,
+    eventually,
+    step,
+    texts_below,
+    workspace_copy,
+)
 
 from infra import databases, redis_numbers
 from infra.databases import Name, Server
@@ -273,6 +284,48 @@ def test_the_database_of_a_worker_that_failed_is_kept_and_the_report_says_where(
         databases.drop(up.server, name)
 
 
+def test_a_stack_that_was_made_with_other_migrations_has_no_databases_for_them(
+    up: Up, make_project: Callable[..., Project], tmp_path: Path
+) -> None:
+    workspace = workspace_copy(tmp_path / "workspace")
+    (workspace / "migrations" / "2000_more.sql").write_text("CREATE TABLE more ();\n")
+    changed = make_project(catalog=isolated(tmp_path / "catalog"), workspace=workspace)
+    before = up.databases("t")
+    done = changed.invoke("suite.run", *SERVICE, "--ports", "auto")
+    assert done.code == 75, done.text
+    assert "not-ready: workers: the stack that is up was made otherwise: its migrations were others" in done.out
+    assert f"to do: invoke infra.down --service {NAME}, then infra.up; or --fresh --ports auto" in done.out
+    assert up.databases("t") == before
+
+
+def test_a_person_is_told_when_the_tier_has_more_workers_than_the_stack_was_made_for(
+    up: Up, make_project: Callable[..., Project], tmp_path: Path
+) -> None:
+    catalog = isolated(tmp_path / "catalog")
+    edit(catalog / "services" / f"{NAME}.toml", "[tiers.integration.workers]", "[tiers.integration.workers]\ncount = 6")
+    done = make_project(catalog=catalog).invoke("infra.env", "--run", up.run)
+    assert done.code == 75, done.text
+    assert "it has databases for 4 workers, and not for 6" in done.err
+
+
+def test_a_run_that_is_kept_although_its_migrations_failed_says_what_failed(
+    make_project: Callable[..., Project], podman: Podman, tmp_path: Path
+) -> None:
+    workspace = workspace_copy(tmp_path / "workspace")
+    (workspace / "migrations" / "2000_bad.sql").write_text("CREAT TABLE more ();\n")
+    broken = make_project(catalog=isolated(tmp_path / "catalog"), workspace=workspace)
+    run = new_run()
+    done = broken.invoke("suite.run", *SERVICE, "--ports", "auto", "--fresh", "--run", run, INFRA_KEEP="1")
+    try:
+        report = broken.report(run)
+        assert (done.code, report["cause"]["reference"], report["left_behind"]) == (75, "job-failed", []), done.text
+        assert report["kept"]
+        assert podman.names(run) != []
+    finally:
+        assert broken.invoke("infra.down", "--run", run).code == 0
+    assert podman.left_of(run) == []
+
+
 def first_fault() -> str:
     import tomllib
 
@@ -291,27 +344,33 @@ def claims(up: Up) -> list[str]:
 CLAIM = """
 import json, sys, time
 sys.path.insert(0, sys.argv[1])
+import redis
 from infra import redis_numbers
-while time.time() < float(sys.argv[3]):
-    pass
-with redis_numbers.claimed(int(sys.argv[2]), sys.argv[4], 3, last_first=False) as numbers:
-    print(json.dumps(numbers), flush=True)
-    sys.stdin.read()
+port, begin, run, rounds = int(sys.argv[2]), float(sys.argv[3]), sys.argv[4], int(sys.argv[5])
+for number in range(rounds):
+    while time.time() < begin + number * 0.5:
+        pass
+    with redis_numbers.claimed(port, run, 3, last_first=False) as numbers:
+        print(json.dumps(numbers), flush=True)
+        if number == rounds - 1:
+            sys.stdin.read()
+        time.sleep(max(0.0, begin + number * 0.5 + 0.4 - time.time()))
 """
+ROUNDS = 12
 
 
 def test_redis_numbers_are_handed_out_once_and_come_back_with_their_owners_however_they_end(up: Up) -> None:
-    begin = str(time.time() + 1.5)
+    begin = str(time.time() + 2.0)
     argv = [sys.executable, "-c", CLAIM, str(ROOT), str(up.redis), begin]
     claiming = [
-        subprocess.Popen([*argv, f"0000000{n}"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen([*argv, f"0000000{n}", str(ROUNDS)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for n in range(5)
     ]
     try:
-        had = [json.loads(one.stdout.readline()) for one in claiming if one.stdout is not None]
-        every = [number for numbers in had for number in numbers]
-        assert len(every) == len(set(every)) == 15
-        assert 0 not in every, "0, which services use, is the last to be handed out"
+        for _ in range(ROUNDS):
+            had = [json.loads(one.stdout.readline()) for one in claiming if one.stdout is not None]
+            every = [number for numbers in had for number in numbers]
+            assert len(every) == len(set(every)) == 15, had
         with pytest.raises(NotReady) as raised, redis_numbers.claimed(up.redis, "99999999", 2, last_first=False):
             pass
         assert raised.value.reference == "redis-numbers"
