@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from infra import isolation, labels, ports, processes, rundir, signals, suites, venvs
+from infra import isolation, labels, lease_names, ports, processes, rundir, signals, suites, venvs
 from infra.errors import Ended, InfraError, Internal
 from infra.isolation import Shared
 from infra.lease import Lease
@@ -119,7 +119,7 @@ class Consumer:
     def _workers(self, ready: ReadyStack) -> Iterator[tuple[Worker, ...]]:
         plan = ready.plan
         if ready.lease is None or (plan.cloned is None and plan.redis is None):
-            yield isolation.workers_of(plan, plan.run, {}, ())
+            yield isolation.workers_of(plan, plan.run, lease_names.slot(plan.run) if plan.worker_count else 0, {}, ())
             return
         shared = Shared(plan=plan, ports=ready.ports, owner=ready.lease.owner, run=plan.run, stack=ready.run)
         try:

@@ -6,13 +6,13 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from infra import databases, redis_numbers
+from infra import databases, lease_names, redis_numbers
 from infra.databases import Server
 from infra.errors import InfraError, NotReady
 from infra.labels import Owner
 from infra.plan import Plan
 from infra.report import WorkerResult
-from infra.workers import Worker
+from infra.workers import Worker, slot_of_person
 
 Ports = Mapping[str, Mapping[str, int]]
 Held = Callable[[], contextlib.AbstractContextManager[None]]
@@ -59,10 +59,10 @@ def handed_out(
                 shared.ports[plan.redis.component][plan.redis.port],
                 shared.run,
                 plan.worker_count,
-                last_first=not shared.is_own,
+                spare=0 if shared.is_own else plan.worker_count,
             )
             numbers = stack.enter_context(claim)
-        yield workers_of(plan, shared.run, made, numbers)
+        yield workers_of(plan, shared.run, lease_names.slot(shared.run), made, numbers)
 
 
 def sweep(plan: Plan, ports: Ports, stack: str) -> tuple[str, ...]:
@@ -81,7 +81,7 @@ def person(plan: Plan, ports: Ports, run: str) -> tuple[Worker, ...]:
     if plan.cloned and len(made) < plan.worker_count:
         raise _made_otherwise(plan, f"it has databases for {len(made)} workers, and not for {plan.worker_count}")
     numbers = tuple((n + 1) % redis_numbers.NUMBERS for n in range(plan.worker_count)) if plan.redis else ()
-    return workers_of(plan, run, made, numbers)
+    return workers_of(plan, run, slot_of_person(run), made, numbers)
 
 
 def make_for_person(plan: Plan, ports: Ports, run: str, owner: Owner) -> None:
@@ -89,13 +89,16 @@ def make_for_person(plan: Plan, ports: Ports, run: str, owner: Owner) -> None:
     _databases(Shared(plan=plan, ports=ports, owner=owner, run=run, stack=run))
 
 
-def workers_of(plan: Plan, run: str, made: Mapping[int, str], numbers: tuple[int, ...]) -> tuple[Worker, ...]:
+def workers_of(
+    plan: Plan, run: str, slot: int, made: Mapping[int, str], numbers: tuple[int, ...]
+) -> tuple[Worker, ...]:
     """Return the workers of a run, with what they were given."""
     return tuple(
         Worker(
             number=number,
             run=run,
             service=plan.service,
+            slot=slot,
             database=made.get(number),
             redis=numbers[number - 1] if numbers else None,
         )

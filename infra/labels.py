@@ -27,6 +27,7 @@ CREATED = f"{PREFIX}.created"
 KEPT = f"{PREFIX}.kept"
 IMAGE = f"{PREFIX}.image"
 CONTENT = f"{PREFIX}.content"
+DECLARED = f"{PREFIX}.declared"
 
 ENV_RUN = "INFRA_RUN"
 ENV_OWNER = "INFRA_OWNER"

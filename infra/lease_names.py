@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import shutil
@@ -13,12 +14,13 @@ from pathlib import Path
 
 from infra import lock
 from infra.errors import Invalid
-from infra.labels import Life, Owner
+from infra.labels import Life, Owner, life
 
 # Not TMPDIR: whoever sweeps must find it. And short, because a socket's path has 107 bytes at most.
 _BASE = Path("/tmp")
 _OWNER = "owner"
 _USES = "uses"
+_SLOT = "slot"
 USERS = "-users"
 _MADE_S = 60.0
 
@@ -53,6 +55,22 @@ def use(run: str, stack: str) -> None:
     """
     with lock.alone(USERS):
         (private_folder(run) / _USES).write_text(stack, encoding="ascii")
+
+
+def slot(run: str) -> int:
+    """Return a small number that no other run of this user has while this one goes on."""
+    with lock.alone("-slots"):
+        others = [other for other, owner in private_folders() if other != run and life(owner) is not Life.DEAD]
+        taken = {_slot_of(other) for other in others}
+        mine = next(number for number in itertools.count() if number not in taken)
+        (private_folder(run) / _SLOT).write_text(str(mine), encoding="ascii")
+    return mine
+
+
+def _slot_of(run: str) -> int | None:
+    with contextlib.suppress(OSError, ValueError):
+        return int((private_folder(run) / _SLOT).read_text(encoding="ascii"))
+    return None
 
 
 def users_of(stack: str) -> dict[str, Owner]:

@@ -21,7 +21,7 @@ from infra.model import BuildSpec, Component, PostgresProbe, ProbeSpec, PytestSu
 from infra.placeholders import render
 from infra.settings import PortsMode, Settings
 from infra.workers import Claimed, Cloned, Worker
-from infra.workspace import PlannedFile, check_build, check_folder, check_requirements, migration_files
+from infra.workspace import PlannedFile, check_build, check_folder, check_requirements, declared, migration_files
 
 HOST = "127.0.0.1"
 RUN_NAME = r"[0-9a-f]{8}"
@@ -53,7 +53,10 @@ class PlannedPort:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedStep:
-    """One container of the stack and the gate behind which the next one starts."""
+    """One container of the stack and the gate behind which the next one starts.
+
+    `declared` is a hash of all that the container is made of, but its name: the same in every run of one declaration.
+    """
 
     name: str
     kind: Literal["service", "job"]
@@ -67,6 +70,7 @@ class PlannedStep:
     stop_grace_s: float
     memory_mb: int | None
     on_reuse: Literal["flush-redis"] | None
+    declared: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +167,7 @@ def make(
 ) -> Plan:
     """Make the plan of one run. Raises `Invalid`; reads the workspace's migrations, touches nothing."""
     spec = catalog.tier(service, tier)
-    declared = catalog.service(service)
+    offered = catalog.service(service)
     run = run_name(run)
     mode = _ports_mode(ports)
     name = str(service)
@@ -172,27 +176,27 @@ def make(
     if isinstance(spec.suite, PytestSuite):
         key = f"{catalog.folder / 'services' / name}.toml: tiers.{tier}.suite.requirements"
         check_requirements(settings.workspace, spec.suite.requirements, key)
-    stack = declared.stack_of(tier)
+    stack = offered.stack_of(tier)
     values = {"run": run, "service": name, "tier": tier}
     for part in stack:
         values |= {f"{part}.secrets.{k}": v for k, v in catalog.components[part].secrets.items()}
     steps = []
     for part in stack:
         component = catalog.components[part]
-        fixed = host_ports(declared, part, component.ports) if mode == "fixed" else {}
+        fixed = host_ports(offered, part, component.ports) if mode == "fixed" else {}
         steps.append(_step(settings, catalog, part, component, fixed, values))
     return Plan(
         run=run,
         service=name,
         tier=_tier(tier),
-        language=declared.language,
+        language=offered.language,
         ports_mode=mode,
         network=f"{name}-{run}",
         steps=tuple(steps),
         suite=spec,
         suite_ports=tuple(
             PlannedPort(name=port, container=number, host=number if mode == "fixed" else None)
-            for port, number in declared.suite_ports_of(tier).items()
+            for port, number in offered.suite_ports_of(tier).items()
         ),
         cloned=_cloned(spec, steps),
         values=values,
@@ -281,6 +285,7 @@ def _step(
         stop_grace_s=component.stop_grace,
         memory_mb=component.memory_mb,
         on_reuse=component.on_reuse,
+        declared=declared(component, files),
     )
 
 

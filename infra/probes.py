@@ -60,9 +60,9 @@ def _postgres(probe: PostgresProbe, port: int) -> str | None:
     return None
 
 
-def flush_redis(port: int) -> str | None:
-    """Empty all databases of a Redis; return why it could not be done, or None."""
-    return _redis(port, "FLUSHALL", b"+OK")
+def flush_redis(port: int, *, whole: bool) -> str | None:
+    """Empty all databases of a Redis, or number 0 alone, which services use; return why not, or None."""
+    return _redis(port, "FLUSHALL" if whole else "FLUSHDB", b"+OK")
 
 
 def _redis(port: int, command: str = "PING", wanted: bytes = b"+PONG") -> str | None:

@@ -140,7 +140,7 @@ def infra_stack() -> InfraStack:
         pytest.fail("there is no stack: run pytest with --infra-service NAME, or through the runner", pytrace=False)
     return InfraStack(
         run=os.environ[_RUN],
-        service=os.environ[_SERVICE],
+        service=os.environ.get(_SERVICE, ""),
         worker=int(os.environ.get(_WORKER) or 1),
         env=dict(os.environ),
     )
@@ -153,7 +153,8 @@ def _number_of(config: pytest.Config) -> int:
 
 def _count() -> int:
     """Return how many workers have values of their own in our environment."""
-    return int(os.environ.get(_WORKERS) or 0)
+    count = os.environ.get(_WORKERS, "")
+    return int(count) if count.isdecimal() else 0
 
 
 def _xdist_workers(config: pytest.Config) -> int:

@@ -26,16 +26,14 @@ _PAUSE_S = 0.05
 
 
 @contextlib.contextmanager
-def claimed(port: int, run: str, count: int, *, last_first: bool) -> Iterator[tuple[int, ...]]:
+def claimed(port: int, run: str, count: int, *, spare: int) -> Iterator[tuple[int, ...]]:
     """Have `count` numbers, empty, until the block ends. 0, which services use, is handed out last.
 
-    `last_first` takes them from the other end, far from those of a person at a stack that is up. Raises `NotReady`.
+    The numbers from 1 to `spare` are those of a person at the stack and never handed out. Raises `NotReady`.
     """
     import redis  # noqa: PLC0415 - 0.1 s
 
-    order = [*range(1, NUMBERS), 0]
-    if last_first:
-        order = [*range(NUMBERS - 1, 0, -1), 0]
+    order = [*range(spare + 1, NUMBERS), 0]
     mine: list[int] = []
     with contextlib.ExitStack() as stack:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -20,7 +20,7 @@ from infra.engine.transport import NoAnswer
 from infra.errors import InfraError, Invalid
 from infra.images import Images
 from infra.lease import Lease
-from infra.plan import Plan, PlannedStep
+from infra.plan import Plan
 from infra.report import EngineFacts
 from infra.request import Request
 from infra.settings import Settings
@@ -167,13 +167,15 @@ class Run:
     def _ready(self, stack: Stack, run: str) -> ReadyStack:
         return ReadyStack(plan=stack.plan, run=run, ports=stack.ports, lease=stack.lease, look=stack.look)
 
-    def _reset(self, stack: Stack, step: PlannedStep, up: str) -> str:
-        """Give a component that was up a clean slate, unless another suite uses it now."""
+    def _begin_use(self, stack: Stack, containers: Mapping[str, str], up: str) -> str:
+        """Write down that this run uses a stack; who is alone in it gives it a clean slate. Return which, in words."""
         with lock.alone(lease_names.USERS):
-            if lease_names.users_of(up).keys() <= {stack.plan.run}:
-                stack.reset(step)
-                return "was up, flushed"
-            return "was up; not flushed: another suite uses it"
+            others = lease_names.users_of(up)
+            lease_names.use(stack.plan.run, up)
+            if others:
+                return "was up; not flushed: another suite uses it"
+            stack.reset(containers)
+            return "was up, flushed"
 
     def _template(self, stack: Stack) -> None:
         """Make the template of workers' databases now: nobody is connected to the migrated one yet."""
@@ -251,16 +253,16 @@ class Run:
         stack = Stack(plan=made, lease=held, recorder=self.recorder)
         error: BaseException | None = None
         try:
+            containers = {step.name: f"{made.service}-{step.name}-{up.run}" for step in made.steps}
+            flushed = "was up"
             if goal != "up":
                 ports.check_free(replace(made, steps=()), held.engine)
-                lease_names.use(made.run, up.run)
+                flushed = self._begin_use(stack, containers, up.run)
             for planned in made.steps:
-                step = replace(planned, container=f"{made.service}-{planned.name}-{up.run}")
+                step = replace(planned, container=containers[planned.name])
                 with self.recorder.step(step.name) as handle:
                     handle.polls = stack.adopt(step)
-                    handle.note = "was up"
-                    if goal != "up" and step.on_reuse is not None:
-                        handle.note = self._reset(stack, step, up.run)
+                    handle.note = flushed if step.on_reuse is not None else "was up"
             if goal != "up":
                 self._consume(self._ready(stack, up.run), goal)
         except BaseException as raised:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from infra import ports, probes
+from infra import labels, ports, probes
 from infra.engine import host
 from infra.engine.client import Engine
 from infra.engine.transport import EngineRefused
@@ -89,12 +89,12 @@ class Stack:
         """Take over a container that another run has started, behind its gate; return the number of polls."""
         state = self.engine.state(step.container)
         runs = state is not None and (state.status == "running" or (step.kind == "job" and state.dead))
-        if state is None or not runs or not all(port.container in state.ports for port in step.ports):
-            what = "gone" if state is None else "of another catalogue" if runs else state.status
+        if state is None or not runs or state.labels.get(labels.DECLARED) != step.declared:
+            what = "gone" if state is None else "declared otherwise by now" if runs else state.status
             raise NotReady(
                 f"{step.container} of the stack that is up is {what}",
                 reference="stack-not-usable",
-                remedy=f"invoke infra.down --service {self.plan.service}, then infra.up",
+                remedy=f"invoke infra.down --service {self.plan.service}, then infra.up; or --fresh --ports auto",
                 step=step.name,
                 blame="user",
             )
@@ -102,15 +102,23 @@ class Stack:
         self.started.append(step)
         return Gate(engine=self.engine, step=step, ports=self.ports[step.name]).wait(self.plan.mask)
 
-    def reset(self, step: PlannedStep) -> None:
-        """Give a component that was up a clean slate, as it declares."""
-        if why := probes.flush_redis(min(self.ports[step.name].values())):
-            raise NotReady(
-                f"it could not be flushed: {why}",
-                reference="reuse-reset-failed",
-                remedy="--fresh --ports auto starts a stack of its own",
-                step=step.name,
-            )
+    def reset(self, containers: Mapping[str, str]) -> None:
+        """Give a stack that was up a clean slate, as its components declare; `containers` has their names.
+
+        Where the suite's workers have database numbers of their own, those of a person at the stack are left alone.
+        """
+        for step in self.plan.steps:
+            state = self.engine.state(containers[step.name]) if step.on_reuse is not None else None
+            if state is None or state.status != "running":  # nothing to empty: what is wrong is told when it is adopted
+                continue
+            asked = next((port.container for port in step.ports if port.name == getattr(step.ready, "port", None)), 0)
+            if why := probes.flush_redis(state.ports.get(asked, 0), whole=self.plan.redis is None):
+                raise NotReady(
+                    f"it could not be flushed: {why}",
+                    reference="reuse-reset-failed",
+                    remedy="--fresh --ports auto starts a stack of its own",
+                    step=step.name,
+                )
 
     def drain(self, hurry: threading.Event) -> None:
         """Stop the components that ask for a grace period, last started first; everything else is just removed."""
@@ -169,7 +177,7 @@ class Stack:
             hosts=self.addresses,
             command=step.command,
             env=step.env,
-            labels=self.lease.labels(step.name),
+            labels=self.lease.labels(step.name) | {labels.DECLARED: step.declared},
             ports={port.container: port.host or 0 for port in step.ports},
             stop_grace_s=step.stop_grace_s or DEFAULT_GRACE_S,
             memory_mb=step.memory_mb,

@@ -19,6 +19,8 @@ from infra.suites import SuiteRun
 from infra.verdict import LINES
 
 _MADE = "made"
+# A folder or an archive of this host: what is in it counts, and where it is.
+_LOCAL = re.compile(rb"^\s*(?:(?:-e|--editable)[\s=]+)?((?:\.{1,2}|/|file:)[^\s;#]*)", re.MULTILINE)
 _INCLUDED = re.compile(rb"^\s*(?:-r|-c|--requirement|--constraint)[\s=]+(\S+)", re.MULTILINE)
 _INSTALL_S = 900.0
 _UNUSED_S = 30 * 24 * 3600.0
@@ -62,8 +64,21 @@ def _key(files: tuple[Path, ...]) -> str:
                 reference="requirements-missing",
                 remedy="check suite.requirements in the service's file, or INFRA_WORKSPACE",
             ) from error
+        for local in _LOCAL.findall(text):
+            digest.update(_tree(file.parent / os.fsdecode(local)))
         waiting += [file.parent / os.fsdecode(name) for name in _INCLUDED.findall(text)]
     return digest.hexdigest()[:12]
+
+
+def _tree(path: Path) -> bytes:
+    """Return what tells one state of a folder from another: its place, and its files' names, sizes and times."""
+    files = [path] if path.is_file() else sorted(path.rglob("*"))
+    seen = [str(path.resolve())]
+    for file in files:
+        if file.is_file() and not {"__pycache__", ".git"} & set(file.parts) and ".egg-info" not in str(file):
+            stat = file.stat()
+            seen.append(f"{file} {stat.st_size} {stat.st_mtime_ns}")
+    return "\n".join(seen).encode()
 
 
 def _make(venv: Path, files: tuple[Path, ...], suite: SuiteRun) -> None:

@@ -15,24 +15,28 @@ from infra.placeholders import render
 COUNT = "INFRA_WORKERS"
 NAMES = "INFRA_WORKER_NAMES"
 MOST = 64
-_RUNS = 250
+_RUNS = 125
 _NUMBERS = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Worker:
-    """One parallel process: `number` counts from 1, as Ginkgo does. `database` and `redis` where the tier has them."""
+    """One parallel process: `number` counts from 1, as Ginkgo does. `database` and `redis` where the tier has them.
+
+    `slot` is a number that no other run of this user has at the time.
+    """
 
     number: int
     run: str
     service: str
+    slot: int = 0
     database: str | None = None
     redis: int | None = None
 
     @property
     def offset(self) -> int:
-        """The first of 100,000 numbers that no other worker of this run has, and one run of 250 beside it. 32 bits."""
-        return ((int(self.run, 16) % _RUNS) * MOST + self.number - 1) * _NUMBERS
+        """The first of 100,000 numbers that no other worker uses, of this run or of one beside it. Fits 32 bits."""
+        return ((self.slot % (2 * _RUNS)) * MOST + self.number - 1) * _NUMBERS
 
     @property
     def namespace(self) -> str:
@@ -70,6 +74,11 @@ class Claimed:
 
     component: str
     port: str
+
+
+def slot_of_person(run: str) -> int:
+    """Return the slot of whoever is at a stack that is up: beyond those of runs."""
+    return _RUNS + int(run, 16) % _RUNS
 
 
 def environment(spec: WorkersSpec, workers: tuple[Worker, ...], values: Mapping[str, str]) -> dict[str, str]:

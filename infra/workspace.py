@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from infra import migrations
 from infra.errors import Invalid
-from infra.model import BuildSpec, MigrationsSpec
+from infra.model import BuildSpec, Component, MigrationsSpec
 from infra.placeholders import plain
 
 _CHECK = "check the path, or point INFRA_WORKSPACE at the right workspace"
@@ -75,3 +77,10 @@ def migration_files(workspace: Path, spec: MigrationsSpec, key: str) -> tuple[Pl
     order = "".join(f"{migration.name}\n" for migration in found)
     files = (("order", order), *((migration.name, migration.sql) for migration in found))
     return tuple(PlannedFile(path=f"{spec.target}/{name}", content=text, mode=0o444, owner=0) for name, text in files)
+
+
+def declared(component: Component, files: Iterable[PlannedFile]) -> str:
+    """Return a hash of what a container is made of: its declaration, without what a run adds, and its migrations."""
+    own = component.model_dump_json(exclude={"ready", "on_reuse", "stop_grace"})
+    migrated = [file.content for file in files] if component.migrations is not None else []
+    return hashlib.sha256(repr((own, migrated)).encode()).hexdigest()[:12]

@@ -150,6 +150,8 @@ def _worker_problems(
     texts = ((f"{key}.workers.env.{name}", text) for name, text in workers.env.items())
     yield from _placeholder_problems(path, texts, known)
     count = workers.count or spec.suite.procs
+    if count < spec.suite.procs:
+        yield wrong(path, f"{key}.workers.count", f"the suite has {spec.suite.procs} processes, and not {count}")
     if workers.redis and count > REDIS_NUMBERS:
         yield wrong(path, f"{key}.workers.redis", f"Redis has {REDIS_NUMBERS} database numbers, not {count}")
     for name in workers.env:

@@ -66,6 +66,7 @@ def state(data: object) -> ContainerState:
         oom_killed=bool(now["OOMKilled"]),
         error=now.get("Error") or "",
         ports={int(key.split("/")[0]): int(rows[0]["HostPort"]) for key, rows in bindings.items() if rows},
+        labels=told["Config"].get("Labels") or {},
     )
 
 

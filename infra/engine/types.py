@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,7 @@ class ContainerState:
     oom_killed: bool
     error: str
     ports: Mapping[int, int]
+    labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def dead(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from typing import get_args
 
 from invoke.collection import Collection
 from invoke.context import Context
@@ -18,6 +19,7 @@ from infra.engine.transport import NoAnswer
 from infra.errors import InfraError, Internal, Invalid, NotReady
 from infra.execute import execute
 from infra.labels import Life
+from infra.model import Tier
 from infra.plan import Plan
 from infra.reporters.console import rows
 from infra.settings import Settings
@@ -88,6 +90,11 @@ def status(_: Context, service: str = "", tier: str = "", run: str = "", json: b
         catalog = load(common.read_settings().catalog)
         if service:
             catalog.service(service)
+        if tier and tier not in get_args(Tier):
+            known = ", ".join(get_args(Tier))
+            raise Invalid(
+                f'unknown tier "{tier}" (known: {known})', reference="unknown-tier", remedy="leave --tier out"
+            )
         found = [one for one in sweep.runs(held.engine) if status_of.selected(one, service, tier, run)]
         shown = [status_of.describe(held.engine, catalog, one) for one in found]
         if json:
@@ -164,9 +171,10 @@ def down(_: Context, service: str = "", tier: str = "integration", run: str = ""
             _refuse_foreign(found[-1])
         if not found:
             print(f"nothing of {f'run {run}' if run else service} is there")
-        for one in ours:
-            with lock.alone(lease_names.USERS):
+        with lock.alone(lease_names.USERS):
+            for one in ours:
                 _refuse_used(one)
+            for one in ours:
                 _drain(held.engine, one.run)
                 _swept(held.engine, one)
 

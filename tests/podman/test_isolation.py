@@ -293,9 +293,22 @@ def test_a_stack_that_was_made_with_other_migrations_has_no_databases_for_them(
     before = up.databases("t")
     done = changed.invoke("suite.run", *SERVICE, "--ports", "auto")
     assert done.code == 75, done.text
-    assert "not-ready: workers: the stack that is up was made otherwise: its migrations were others" in done.out
+    assert (
+        f"not-ready: migrations: {NAME}-migrations-{up.run} of the stack that is up is declared otherwise" in done.out
+    )
     assert f"to do: invoke infra.down --service {NAME}, then infra.up; or --fresh --ports auto" in done.out
     assert up.databases("t") == before
+
+
+def test_what_a_person_has_in_redis_stays_when_a_suite_begins_and_the_services_queue_does_not(up: Up) -> None:
+    import redis
+
+    for number in (0, 1, 4):
+        redis.Redis(host="127.0.0.1", port=up.redis, db=number).set("mine", "1")
+    done = up.project.invoke("suite.run", *SERVICE, "--", "--focus=finds nothing at all")
+    assert "was up, flushed" in done.out
+    left = [number for number in (0, 1, 4) if redis.Redis(host="127.0.0.1", port=up.redis, db=number).exists("mine")]
+    assert left == [1, 4]
 
 
 def test_a_person_is_told_when_the_tier_has_more_workers_than_the_stack_was_made_for(
@@ -350,7 +363,7 @@ port, begin, run, rounds = int(sys.argv[2]), float(sys.argv[3]), sys.argv[4], in
 for number in range(rounds):
     while time.time() < begin + number * 0.5:
         pass
-    with redis_numbers.claimed(port, run, 3, last_first=False) as numbers:
+    with redis_numbers.claimed(port, run, 3, spare=0) as numbers:
         print(json.dumps(numbers), flush=True)
         if number == rounds - 1:
             sys.stdin.read()
@@ -371,14 +384,14 @@ def test_redis_numbers_are_handed_out_once_and_come_back_with_their_owners_howev
             had = [json.loads(one.stdout.readline()) for one in claiming if one.stdout is not None]
             every = [number for numbers in had for number in numbers]
             assert len(every) == len(set(every)) == 15, had
-        with pytest.raises(NotReady) as raised, redis_numbers.claimed(up.redis, "99999999", 2, last_first=False):
+        with pytest.raises(NotReady) as raised, redis_numbers.claimed(up.redis, "99999999", 2, spare=0):
             pass
         assert raised.value.reference == "redis-numbers"
         assert "00000000" in raised.value.message
         claiming[0].kill()
         claiming[0].wait(10)
         eventually("three are free again", lambda: len(claims(up)) == 12, 30)
-        with redis_numbers.claimed(up.redis, "99999999", 3, last_first=True) as numbers:
+        with redis_numbers.claimed(up.redis, "99999999", 3, spare=0) as numbers:
             assert sorted(numbers) == sorted(had[0])
     finally:
         for one in claiming:
@@ -392,7 +405,7 @@ def test_a_number_is_empty_when_it_is_handed_out_and_others_are_left_alone(up: U
 
     for number in (14, 15):
         redis.Redis(host="127.0.0.1", port=up.redis, db=number).set("stale", "1")
-    with redis_numbers.claimed(up.redis, "99999999", 1, last_first=True) as numbers:
+    with redis_numbers.claimed(up.redis, "99999999", 1, spare=14) as numbers:
         assert numbers == (15,)
         assert redis.Redis(host="127.0.0.1", port=up.redis, db=15).dbsize() == 0
         assert redis.Redis(host="127.0.0.1", port=up.redis, db=14).dbsize() == 1

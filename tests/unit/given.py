@@ -30,6 +30,8 @@ def workspace_in(tmp_path: Path) -> Path:
     (folder / "docker" / "data-storage.Dockerfile").write_text("FROM scratch\n")
     (folder / "migrations").mkdir()
     (folder / "migrations" / "001_first.sql").write_text("CREATE TABLE first ();\n")
+    (folder / "holmesgpt-api").mkdir()
+    (folder / "holmesgpt-api" / "requirements-test.txt").write_text("pytest\n")
     return folder
 
 

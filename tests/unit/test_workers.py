@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra import databases, workers
+from infra import databases, lease, lease_names, workers
 from infra.databases import Name, parse
 from infra.labels import Life, Owner
 from infra.model import WorkersSpec
@@ -22,26 +22,36 @@ LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 runs = st.integers(0, 2**32 - 1).map(lambda number: f"{number:08x}")
 
 
-def worker(number: int = 1, run: str = "1884d074", service: str = "shop") -> Worker:
-    return Worker(number=number, run=run, service=service)
+def worker(number: int = 1, run: str = "1884d074", service: str = "shop", slot: int = 0) -> Worker:
+    return Worker(number=number, run=run, service=service, slot=slot)
 
 
-def test_no_two_workers_of_a_run_or_of_runs_one_after_another_have_a_number_in_common() -> None:
-    each = [worker(number, f"{run:08x}") for run, number in product(range(1000, 1250), range(1, workers.MOST + 1))]
+def test_no_two_workers_of_a_run_or_of_runs_beside_each_other_have_a_number_in_common() -> None:
+    slots = [*range(125), *sorted({workers.slot_of_person(f"{run:08x}") for run in range(125)})]
+    each = [worker(number, slot=slot) for slot, number in product(slots, range(1, workers.MOST + 1))]
     offsets = sorted(one.offset for one in each)
     assert len(offsets) == 250 * 64
     assert min(after - before for before, after in pairwise(offsets)) == 100_000
 
 
 @steady
-@given(run=runs, number=st.integers(1, 64))
-def test_every_offset_and_all_the_numbers_behind_it_fit_an_int32(run: str, number: int) -> None:
-    offset = worker(number, run).offset
+@given(slot=st.integers(0, 10_000), number=st.integers(1, 64))
+def test_every_offset_and_all_the_numbers_behind_it_fit_an_int32(slot: int, number: int) -> None:
+    offset = worker(number, slot=slot).offset
     assert 0 <= offset <= INT32 - 99_999
 
 
-def test_the_largest_offset_fits_an_int32() -> None:
-    assert max(worker(64, f"{run:08x}").offset for run in range(250)) + 99_999 == 1_599_999_999
+def test_runs_that_are_alive_have_slots_of_their_own_and_the_next_takes_what_is_free() -> None:
+    first, second, third = (f"{number:08x}" for number in (0xFEED0001, 0xFEED0002, 0xFEED0003))
+    with lease.named(first):
+        mine = lease_names.slot(first)
+        with lease.named(second):
+            assert lease_names.slot(second) != mine
+            again = lease_names.slot(second)
+        with lease.named(third):
+            assert lease_names.slot(third) <= again
+            assert lease_names.slot(third) != mine
+            assert lease_names.slot(first) == mine
 
 
 @steady
