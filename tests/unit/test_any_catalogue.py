@@ -259,7 +259,6 @@ DOCUMENTS = {
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The least workspace, with links that lead out of it and nowhere."""
     folder = workspace_in(tmp_path_factory.mktemp("any"))
-    (folder / "holmesgpt-api").mkdir()
     (folder / "out").symlink_to("/")
     (folder / "loop").symlink_to("loop")
     return folder

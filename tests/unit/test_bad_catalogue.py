@@ -542,6 +542,20 @@ BAD = (
     ),
     # What workers have for themselves.
     Bad(
+        name="more workers than Redis has numbers",
+        file=WORKERS,
+        old='postgres = "postgres"\nredis = "redis"',
+        new='count = 17\npostgres = "postgres"\nredis = "redis"',
+        says=("workers.redis: Redis has 16 database numbers, not 17",),
+    ),
+    Bad(
+        name="fewer workers than processes",
+        file=WORKERS,
+        old='postgres = "postgres"\nredis = "redis"',
+        new='count = 2\npostgres = "postgres"\nredis = "redis"',
+        says=("workers.count: the suite has 4 processes, and not 2",),
+    ),
+    Bad(
         name="workers' database of what is not in the stack",
         file=WORKERS,
         old='postgres = "postgres"',

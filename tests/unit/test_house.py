@@ -337,6 +337,23 @@ def test_nothing_in_the_runner_knows_its_first_user() -> None:
     assert found == []
 
 
+def test_no_component_and_no_command_can_have_the_name_of_a_step_of_every_run() -> None:
+    from infra.catalog.checks import STEPS
+
+    steps = {
+        node.args[0].value
+        for module in MODULES
+        for node in ast.walk(tree(module))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "step"
+        and node.args
+        and isinstance(node.args[0], ast.Constant)
+    }
+    assert steps >= {"engine", "suite", "teardown", "template", "workers", "requirements"}
+    assert steps - set(STEPS) == set()
+
+
 def test_no_test_patches_what_it_tests() -> None:
     found = []
     for path in sorted((ROOT / "tests").rglob("*.py")):

@@ -206,6 +206,22 @@ def test_a_secret_is_masked_as_it_is_and_as_json_and_xml_write_it(text: str, tmp
     assert MASK in masked
 
 
+def test_a_secret_is_masked_as_gos_json_writes_it(tmp_path: Path) -> None:
+    made = replace(plan_of(tmp_path), secrets=frozenset({"p&ss<w>"}))
+    assert made.mask(r'{"Output":"p\u0026ss\u003cw\u003e"}') == f'{{"Output":"{MASK}"}}'
+
+
+def test_what_a_container_is_made_of_is_the_same_in_every_run_and_another_when_it_changes(tmp_path: Path) -> None:
+    one, two = (plan_of(tmp_path / name, run=run) for name, run in (("a", "11111111"), ("b", "22222222")))
+    assert [step.declared for step in one.steps] == [step.declared for step in two.steps]
+    assert len({step.declared for step in one.steps}) == 4
+    workspace = tmp_path / "a" / "workspace"
+    (workspace / "migrations" / "002_second.sql").write_text("SELECT 1;\n")
+    again = plan.make(load(CATALOG), settings_with(CATALOG, workspace), service="notification")
+    changed = [new.name for new, old in zip(again.steps, one.steps, strict=True) if new.declared != old.declared]
+    assert changed == ["migrations"]
+
+
 def test_the_longer_of_two_secrets_is_masked_whole(tmp_path: Path) -> None:
     made = replace(plan_of(tmp_path), secrets=frozenset({"abc", "abcdef"}))
     assert made.mask("x abcdef y abc z") == f"x {MASK} y {MASK} z"
