@@ -66,7 +66,7 @@ def _quote(value: str) -> str:
     if value and all(c.isalnum() or c in "-_./:@%+,=*" for c in value):
         return value
     if value and "'" not in value:
-        return f"'{value}'"  # nothing is special in these, for shells and dotenv readers alike
+        return f"'{value}'"  # nothing is special in these for a shell
     for special in '\\"$`':
         value = value.replace(special, f"\\{special}")
     return f'"{value}"'
