@@ -273,6 +273,9 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     if stack is not None:
         told = {"exit_code": int(session.exitstatus), "said": _counted(session.config)}
         _end(stack, json.dumps(told).encode())
+        if stack.error is None and stack.served.process.poll() is None:
+            stack.error = {"outcome": "internal", "message": "the stack has not ended in time", "exit_code": 70}
+            _say(_told(stack.error))
         if stack.error is not None and (stack.early or session.exitstatus == pytest.ExitCode.OK):
             session.exitstatus = int(stack.error["exit_code"])
 
