@@ -272,6 +272,10 @@ def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
     stack = session.config.stash.get(_STACK, None)
     if stack is not None:
         told = {"exit_code": int(session.exitstatus), "said": _counted(session.config)}
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:  # what pytest has said comes before what the stack's process says
+            with contextlib.suppress(OSError, ValueError):
+                reporter.flush()
         _end(stack, json.dumps(told).encode())
         if stack.error is None and stack.served.process.poll() is None:
             stack.error = {"outcome": "internal", "message": "the stack has not ended in time", "exit_code": 70}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -30,9 +32,14 @@ def inside(workspace: Path, path: str, key: str) -> Path:
     found = workspace / path
     try:
         at = found.resolve()
-        found.is_dir()
-    except (OSError, RuntimeError) as error:  # a name that is too long, links that lead in a circle
-        why = (isinstance(error, OSError) and error.strerror) or "its links lead in a circle"
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            found.stat()
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # a name that is too long, links that lead in a circle (3.13 resolves them)
+        circle = not isinstance(error, OSError) or error.errno == errno.ELOOP
+        why = "its links lead in a circle" if circle else error.strerror
         raise Invalid(f"{key}: {plain(str(found))}: {why}", reference="path-unusable", remedy=_CHECK) from error
     if not at.is_relative_to(workspace.resolve()):
         raise Invalid(
