@@ -36,7 +36,7 @@ class Worker:
     @property
     def offset(self) -> int:
         """The first of 100,000 numbers that no other worker uses, of this run or of one beside it. Fits 32 bits."""
-        return ((self.slot % (2 * _RUNS)) * MOST + self.number - 1) * _NUMBERS
+        return ((self.slot % (2 * _RUNS)) * MOST + self.number) * _NUMBERS
 
     @property
     def namespace(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,12 +35,9 @@ def inside(workspace: Path, path: str, key: str) -> Path:
         at = found.resolve()
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             found.stat()
-    except (
-        OSError,
-        RuntimeError,
-    ) as error:  # a name that is too long, links that lead in a circle (3.13 resolves them)
-        circle = not isinstance(error, OSError) or error.errno == errno.ELOOP
-        why = "its links lead in a circle" if circle else error.strerror
+    except (OSError, RuntimeError) as error:  # a name that is too long; links in a circle, which Python 3.13 resolves
+        code = error.errno if isinstance(error, OSError) else errno.ELOOP
+        why = "its links lead in a circle" if code == errno.ELOOP else os.strerror(code or 0)
         raise Invalid(f"{key}: {plain(str(found))}: {why}", reference="path-unusable", remedy=_CHECK) from error
     if not at.is_relative_to(workspace.resolve()):
         raise Invalid(

@@ -38,7 +38,7 @@ def test_no_two_workers_of_a_run_or_of_runs_beside_each_other_have_a_number_in_c
 @given(slot=st.integers(0, 10_000), number=st.integers(1, 64))
 def test_every_offset_and_all_the_numbers_behind_it_fit_an_int32(slot: int, number: int) -> None:
     offset = worker(number, slot=slot).offset
-    assert 0 <= offset <= INT32 - 99_999
+    assert 0 < offset <= INT32 - 99_999
 
 
 def test_runs_that_are_alive_have_slots_of_their_own_and_the_next_takes_what_is_free() -> None:
