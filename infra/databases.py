@@ -104,7 +104,7 @@ def parse(text: str) -> Name | None:
 def find_template(server: Server, content: str) -> str | None:
     """Return the template of a content, where there is one."""
     with _connected(server) as connection:
-        return next((str(name) for name in _names(connection) if name.kind == "t" and name.what == content), None)
+        return _template(connection, content)
 
 
 def template(server: Server, content: str, owner: Owner) -> str:
@@ -114,9 +114,8 @@ def template(server: Server, content: str, owner: Owner) -> str:
     """
     with _connected(server) as connection:
         connection.execute("SELECT pg_advisory_lock(%s)", [int(content, 16)])
-        known = [name for name in _names(connection) if name.kind == "t" and name.what == content]
-        if known:
-            return str(known[0])
+        if (known := _template(connection, content)) is not None:
+            return known
         name = Name(kind="t", owner=owner, created=int(time.time()), what=content)
         _copy(connection, server.database, str(name), "IS_TEMPLATE true ALLOW_CONNECTIONS false")
         return str(name)
@@ -180,6 +179,10 @@ def _is_left(name: Name, stack: str, content: str) -> bool:
 def _names(connection: psycopg.Connection[Any]) -> list[Name]:
     rows = connection.execute("SELECT datname FROM pg_database WHERE starts_with(datname, 'infra_') ORDER BY 1")
     return [name for (text,) in rows if (name := parse(text)) is not None]
+
+
+def _template(connection: psycopg.Connection[Any], content: str) -> str | None:
+    return next((str(name) for name in _names(connection) if name.kind == "t" and name.what == content), None)
 
 
 def _copy(connection: psycopg.Connection[Any], source: str, target: str, options: LiteralString) -> None:

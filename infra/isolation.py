@@ -12,7 +12,7 @@ from infra.errors import InfraError, NotReady
 from infra.labels import Owner
 from infra.plan import Plan
 from infra.report import WorkerResult
-from infra.workers import Worker, slot_of_person
+from infra.workers import REDIS_NUMBERS, Worker, slot_of_person
 
 Ports = Mapping[str, Mapping[str, int]]
 Held = Callable[[], contextlib.AbstractContextManager[None]]
@@ -80,7 +80,7 @@ def person(plan: Plan, ports: Ports, run: str) -> tuple[Worker, ...]:
     made = databases.of_run(server, run) if server else {}
     if plan.cloned and len(made) < plan.worker_count:
         raise _made_otherwise(plan, f"it has databases for {len(made)} workers, and not for {plan.worker_count}")
-    numbers = tuple((n + 1) % redis_numbers.NUMBERS for n in range(plan.worker_count)) if plan.redis else ()
+    numbers = tuple((n + 1) % REDIS_NUMBERS for n in range(plan.worker_count)) if plan.redis else ()
     return workers_of(plan, run, slot_of_person(run), made, numbers)
 
 

@@ -229,6 +229,11 @@ class TierSpec(Word):
     cwd: Inside = "."
     before: tuple[Step, ...] = ()
 
+    @property
+    def worker_count(self) -> int:
+        """How many parallel processes have something of their own: none where nothing is declared."""
+        return 0 if self.workers is None else self.workers.count or self.suite.procs
+
 
 class Service(Word):
     """One service: `services/<name>.toml`. `ports` are the host's, used with `--ports fixed`.

@@ -93,8 +93,7 @@ class Plan:
     @property
     def worker_count(self) -> int:
         """How many parallel processes have something of their own: none where the tier declares nothing."""
-        declared = self.suite.workers
-        return 0 if declared is None else declared.count or self.suite.suite.procs
+        return self.suite.worker_count
 
     @property
     def worker_has(self) -> str:
@@ -172,10 +171,10 @@ def make(
     mode = _ports_mode(ports)
     name = str(service)
     _check_target(name, tier, spec)
-    check_folder(settings.workspace, spec.cwd, f"{catalog.folder / 'services' / name}.toml: tiers.{tier}.cwd")
+    key = f"{catalog.folder / 'services' / name}.toml: tiers.{tier}"
+    check_folder(settings.workspace, spec.cwd, f"{key}.cwd")
     if isinstance(spec.suite, PytestSuite):
-        key = f"{catalog.folder / 'services' / name}.toml: tiers.{tier}.suite.requirements"
-        check_requirements(settings.workspace, spec.suite.requirements, key)
+        check_requirements(settings.workspace, spec.suite.requirements, f"{key}.suite.requirements")
     stack = offered.stack_of(tier)
     values = {"run": run, "service": name, "tier": tier}
     for part in stack:

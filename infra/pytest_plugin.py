@@ -15,7 +15,6 @@ import signal
 import sys
 import threading
 import time
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from infra.catalog.names import Unreadable, toml
 from infra.starter import GONE, Served
 
 _HEAR_S = 5.0
@@ -194,8 +194,9 @@ def _task(config: pytest.Config, service: str) -> dict[str, object]:
 def _root(start: Path) -> Path:
     """Return the folder whose pyproject.toml has `[tool.infra]`: the nearest from pytest's rootdir upwards."""
     for folder in (start, *start.parents):
-        with contextlib.suppress(OSError, tomllib.TOMLDecodeError):
-            if "infra" in tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8")).get("tool", {}):
+        with contextlib.suppress(Unreadable):
+            tool = toml(folder / "pyproject.toml").get("tool")
+            if isinstance(tool, dict) and "infra" in tool:
                 return folder
     return start
 

@@ -7,18 +7,17 @@ that ends. It is named and looked at in one transaction, so of two that want one
 from __future__ import annotations
 
 import contextlib
-import itertools
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
 from infra.errors import NotReady
 from infra.plan import HOST
+from infra.workers import REDIS_NUMBERS
 
 if TYPE_CHECKING:
     from redis import Redis
 
-NUMBERS = 16
 _CALL_S = 5.0
 _PREFIX = "infra:"
 _TURNS = 4
@@ -33,17 +32,20 @@ def claimed(port: int, run: str, count: int, *, spare: int) -> Iterator[tuple[in
     """
     import redis  # noqa: PLC0415 - 0.1 s
 
-    order = [*range(spare + 1, NUMBERS), 0]
+    order = [*range(spare + 1, REDIS_NUMBERS), 0]
     mine: list[int] = []
     with contextlib.ExitStack() as stack:
         try:
-            for turn, number in itertools.product(range(_TURNS), order):
-                if turn and number == order[0] and len(mine) < count:
+            for turn in range(_TURNS):
+                if turn:
                     time.sleep(_PAUSE_S)  # who was in the way for a moment is gone the next time
-                if len(mine) < count and number not in mine and (client := _claim(port, number, run)) is not None:
-                    stack.callback(client.close)
-                    client.flushdb()
-                    mine.append(number)
+                for number in order:
+                    if len(mine) < count and number not in mine and (client := _claim(port, number, run)) is not None:
+                        stack.callback(client.close)
+                        client.flushdb()
+                        mine.append(number)
+                if len(mine) == count:
+                    break
             if len(mine) < count:
                 raise _none_left(port, count, len(mine))
         except redis.RedisError as error:
@@ -99,9 +101,9 @@ def _ours(rows: object) -> list[str]:
 
 def _none_left(port: int, count: int, had: int) -> NotReady:
     with contextlib.closing(_connect(port, 0)) as client:
-        runs = sorted({name.rpartition(":")[2] for name in _ours(client.client_list())})
+        held = ", ".join(sorted({name.rpartition(":")[2] for name in _ours(client.client_list())}))
     return NotReady(
-        f"{count} of Redis' {NUMBERS} database numbers are wanted, {had} are free; the others: runs {', '.join(runs)}",
+        f"{count} of Redis' {REDIS_NUMBERS} database numbers are wanted, {had} are free; the others: runs {held}",
         reference="redis-numbers",
         remedy="wait until one of them has ended, or use --fresh --ports auto",
         blame="user",

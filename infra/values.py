@@ -7,7 +7,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, StringConstraints, Tag
 
-NAME = r"^[a-z][a-z0-9-]{0,39}$"
+from infra.catalog import names
+
+NAME = f"^{names.NAME}$"
 Name = Annotated[str, StringConstraints(pattern=NAME)]
 PortNumber = Annotated[int, Field(ge=1, le=65535, strict=True)]
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]

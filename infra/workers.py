@@ -15,6 +15,8 @@ from infra.placeholders import render
 COUNT = "INFRA_WORKERS"
 NAMES = "INFRA_WORKER_NAMES"
 MOST = 64
+# What a Redis has where nobody has said otherwise.
+REDIS_NUMBERS = 16
 _RUNS = 125
 _NUMBERS = 100_000
 

@@ -9,12 +9,12 @@ from infra.catalog.declared import Catalog, host_ports, wrong
 from infra.errors import Invalid
 from infra.model import Component, Recipe, Service, TierSpec
 from infra.placeholders import nearest, problem
+from infra.workers import REDIS_NUMBERS
 
 # Names of steps of every run, and of what suites know beside components.
 STEPS = ("engine", "check", "template", "workers", "requirements", "suite", "teardown", "version", "worker")
 # What the runner itself tells a suite, and knows its processes by.
 _OURS = "INFRA_"
-REDIS_NUMBERS = 16
 _WORKER = {"worker", "worker.offset", "worker.namespace"}
 
 
@@ -149,7 +149,7 @@ def _worker_problems(
     known |= {"worker.redis"} if workers.redis else set()
     texts = ((f"{key}.workers.env.{name}", text) for name, text in workers.env.items())
     yield from _placeholder_problems(path, texts, known)
-    count = workers.count or spec.suite.procs
+    count = spec.worker_count
     if count < spec.suite.procs:
         yield wrong(path, f"{key}.workers.count", f"the suite has {spec.suite.procs} processes, and not {count}")
     if workers.redis and count > REDIS_NUMBERS:

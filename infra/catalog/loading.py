@@ -15,10 +15,9 @@ from pydantic import ValidationError
 from infra.catalog.checks import STEPS, problems, recipe_problems
 from infra.catalog.declared import Catalog, wrong
 from infra.catalog.explaining import explain
-from infra.catalog.names import Unreadable, toml
+from infra.catalog.names import NAME, Unreadable, toml
 from infra.errors import Invalid
 from infra.model import Component, Recipe, Service, Word
-from infra.values import NAME
 
 W = TypeVar("W", bound=Word)
 

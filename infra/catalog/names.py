@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.placeholders import plain
+
 TIERS = ("unit", "integration", "e2e")
 DEFAULT_CATALOG = "infra/catalog"
 NAME = r"[a-z][a-z0-9-]{0,39}"
-_WIDTH = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ class Unreadable(Exception):
     """A TOML file that says nothing to us: its path, and why in one line."""
 
     def __init__(self, path: Path, why: str) -> None:
-        super().__init__(f"{_plain(str(path))}: {_plain(why)}")
+        super().__init__(f"{plain(str(path))}: {plain(why)}")
         self.why = why
 
 
@@ -146,11 +147,6 @@ def _words(value: object) -> tuple[str, ...]:
 
 def _is_word(text: str) -> bool:
     return re.fullmatch(NAME, text) is not None
-
-
-def _plain(text: str) -> str:
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
-    return text if len(text) <= _WIDTH else f"{text[: _WIDTH // 2]}...{text[3 - _WIDTH // 2 :]}"
 
 
 def _tool_infra(root: Path) -> dict[str, object]:
