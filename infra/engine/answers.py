@@ -76,6 +76,7 @@ def state(data: object) -> ContainerState:
         memory_limit_mb=int((told.get("HostConfig") or {}).get("Memory") or 0) // _MB or None,
         stop_grace_s=None if (grace := told["Config"].get("StopTimeout")) is None else int(grace),
         restarts=int(told.get("RestartCount") or 0),
+        user=told["Config"].get("User") or "",
     )
 
 

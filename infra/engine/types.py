@@ -42,6 +42,7 @@ class ContainerState:
     memory_limit_mb: int | None = None
     stop_grace_s: int | None = None
     restarts: int = 0
+    user: str = ""
 
     @property
     def dead(self) -> bool:
