@@ -138,7 +138,7 @@ def evidence(facts: Facts, match: Match) -> tuple[str, ...]:
     lines = list(match.evidence)
     box = facts.container
     if box is not None:
-        state = f"state: {box.status}"
+        state = f"state: {'ended' if facts.dead else box.status}"
         if facts.dead:
             state += f", exit code {box.exit_code}"
         if box.lived_s is not None:

@@ -23,7 +23,8 @@ DEBIAN = "docker.io/library/debian:trixie-slim"
 ROWS = "INFRA_TEST_FAULTS"
 # What a remedy begins with: a person can paste it.
 _COMMANDS = re.compile(
-    r"^(?:sudo |cd \S+ && |[A-Z_]+=\S+ )*(?:\$\{EDITOR:-vi\}|(?:invoke|nox|podman|less|git|kill|ss|df|ls|grep|cat|ulimit"
+    r"^(?:sudo |cd \S+ && |[A-Z_]+=\S+ )*"
+    r"(?:\$\{EDITOR:-vi\}|(?:invoke|nox|podman|less|git|kill|ss|df|ls|grep|cat|ulimit"
     r"|unset|export|python3|pip|go|apt-get|apt|dmesg|mount|usermod|modprobe|skopeo|ginkgo|pytest|chmod|mv|rm|cp|env"
     r"|sysctl)\b)"
 )

@@ -38,7 +38,7 @@ def test_f05_an_error_in_a_migration_ends_the_run_and_names_file_line_and_error(
         step="migrations",
         says=["002_bad.sql, line 2", 'syntax error at or near "CREAT"'],
         remedy="002_bad.sql",
-        shows=["psql:002_bad.sql:2: ERROR:", "state: exited, exit code 3", "applying 001_good.sql"],
+        shows=["psql:002_bad.sql:2: ERROR:", "state: ended, exit code 3", "applying 001_good.sql"],
     )
     assert fault.cause["named_after_s"] < 10
     written_down("F05", "a file with bad SQL", fault)

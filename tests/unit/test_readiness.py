@@ -80,7 +80,7 @@ def test_a_job_that_failed_says_the_line_that_tells_why_with_secrets_masked(tmp_
     assert error.remedy.startswith("${EDITOR:-vi} ")
     shown, state, *rest = error.evidence
     assert shown == "psql:007_x.sql:3: ERROR:  syntax error, password ********"
-    assert state == "state: exited, exit code 3"
+    assert state == "state: ended, exit code 3"
     assert rest == ["applying 007_x.sql", "migration failed: 007_x.sql"]
     assert error.blame == "product"
 
