@@ -49,7 +49,7 @@ def render(rows: Sequence[dict[str, Any]], load: float) -> str:
         "",
         "Written by `python -m tests.bench.faults`: the tests `test_fNN_...` cause each for real (or feed its recorded",
         "words, where it says so) and keep the first line that a person sees. Seconds are those from the moment in which",
-        "the engine, the container or the suite shows the fault to that line; `-` where the run itself meets it.",
+        "the engine, the container or the suite shows it to that line; `-` where the run itself meets it.",
         "",
         f"{when}, {os.cpu_count()} CPUs, load {load:.1f}; {len(seen)} of {FAULTS} faults"
         + (f", without {', '.join(missing)}" if missing else ""),
