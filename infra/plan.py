@@ -11,6 +11,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from infra import workers
@@ -56,6 +57,7 @@ class PlannedStep:
     """One container of the stack and the gate behind which the next one starts.
 
     `declared` is a hash of all that the container is made of, but its name: the same in every run of one declaration.
+    `declared_in` is the component's file.
     """
 
     name: str
@@ -71,6 +73,7 @@ class PlannedStep:
     memory_mb: int | None
     on_reuse: Literal["flush-redis"] | None
     declared: str
+    declared_in: Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,6 +288,7 @@ def _step(
         memory_mb=component.memory_mb,
         on_reuse=component.on_reuse,
         declared=declared(component, files),
+        declared_in=path,
     )
 
 

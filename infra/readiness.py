@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
 
@@ -17,6 +17,7 @@ from infra.engine.client import Engine
 from infra.engine.types import ContainerState
 from infra.errors import InfraError, NotReady
 from infra.plan import PlannedStep
+from infra.sampling import Sampler
 
 _FIRST_S = 0.01
 _GROWTH = 1.05
@@ -35,6 +36,7 @@ class Gate:
     engine: Engine
     step: PlannedStep
     ports: Mapping[str, int]
+    sampler: Sampler = field(default_factory=Sampler)
 
     def wait(self, mask: Callable[[str], str]) -> int:
         """Wait until the step is ready and return the number of polls. Raises `NotReady`."""
@@ -50,6 +52,7 @@ class Gate:
                 raise gone(self.step)
             if state.dead and (self.step.kind != "job" or state.exit_code != 0):
                 raise died(self.engine, self.step, state, mask)
+            self.sampler.check(self.step, state)
             reason = probes.check(self.step.ready, self.ports, state)
             if reason is not None:
                 raise _NotYet(reason)

@@ -18,6 +18,7 @@ from infra.lease import Lease
 from infra.lease_names import bridge
 from infra.plan import Plan, PlannedStep
 from infra.readiness import Gate, died, gone
+from infra.sampling import Sampler
 from infra.watch import Recorder
 
 _AUTO_PORT_TRIES = 5
@@ -41,6 +42,10 @@ class Stack:
     ports: dict[str, dict[str, int]] = field(default_factory=dict)
     started: list[PlannedStep] = field(default_factory=list)
     addresses: dict[str, str] = field(default_factory=dict)
+    sampler: Sampler = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sampler = Sampler(self.engine.clone(), local=not self.lease.connection.remote)
 
     @property
     def engine(self) -> Engine:
@@ -73,10 +78,10 @@ class Stack:
             self.started.append(step)
             if follow:
                 self._follow(step)
-            handle.polls = Gate(engine=self.engine, step=step, ports=self.ports[step.name]).wait(self.plan.mask)
+            handle.polls = self._gate(step).wait(self.plan.mask)
 
     def look(self) -> None:
-        """Look once at every long-running component; raise `NotReady` for one that has died."""
+        """Look once at every long-running component; raise `NotReady` for one that has died, wholly or in part."""
         for step in self.started:
             if step.kind == "service":
                 state = self.engine.state(step.container)
@@ -84,6 +89,7 @@ class Stack:
                     raise gone(step)
                 if state.dead:
                     raise died(self.engine, step, state, self.plan.mask)
+                self.sampler.check(step, state)
 
     def adopt(self, step: PlannedStep) -> int:
         """Take over a container that another run has started, behind its gate; return the number of polls."""
@@ -100,7 +106,11 @@ class Stack:
             )
         self.ports[step.name] = {port.name: state.ports[port.container] for port in step.ports}
         self.started.append(step)
-        return Gate(engine=self.engine, step=step, ports=self.ports[step.name]).wait(self.plan.mask)
+        self.sampler.watch(step.name, step.container, state, own=False)
+        return self._gate(step).wait(self.plan.mask)
+
+    def _gate(self, step: PlannedStep) -> Gate:
+        return Gate(engine=self.engine, step=step, ports=self.ports[step.name], sampler=self.sampler)
 
     def reset(self, containers: Mapping[str, str]) -> None:
         """Give a stack that was up a clean slate, as its components declare; `containers` has their names.
@@ -163,6 +173,7 @@ class Stack:
         state = self.engine.state(step.container)
         if state is None:
             raise gone(step)
+        self.sampler.watch(step.name, step.container, state)
         wanted = {port.container: port.host for port in step.ports}
         known = {**{c: h for c, h in wanted.items() if h is not None}, **state.ports}
         self.ports[step.name] = {port.name: known[port.container] for port in step.ports}
@@ -181,6 +192,7 @@ class Stack:
             ports={port.container: port.host or 0 for port in step.ports},
             stop_grace_s=step.stop_grace_s or DEFAULT_GRACE_S,
             memory_mb=step.memory_mb,
+            cgroup_v2=step.memory_mb is not None and self.lease.cgroup_v2(),
         )
         files = [TarFile(path=f.path, content=f.content.encode(), mode=f.mode, owner=f.owner) for f in step.files]
         try:

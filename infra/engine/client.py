@@ -16,6 +16,7 @@ from typing import Any
 
 import requests
 
+from infra.cgroups import Usage
 from infra.engine import answers, names
 from infra.engine.transport import EngineRefused, Transport
 from infra.engine.types import Container, ContainerSpec, ContainerState, Image, Resource, TarFile
@@ -87,7 +88,8 @@ class Engine(Transport):
             body["command"] = list(spec.command)
         if spec.memory_mb is not None:
             limit = spec.memory_mb * 1024 * 1024
-            body["resource_limits"] = {"memory": {"limit": limit, "swap": limit}}
+            whole = {"unified": {"memory.oom.group": "1"}} if spec.cgroup_v2 else {}
+            body["resource_limits"] = {"memory": {"limit": limit, "swap": limit}, **whole}
         return self._read("POST", "/containers/create", _id, data=json.dumps(body))
 
     def put_files(self, container: str, files: Sequence[TarFile]) -> None:
@@ -111,6 +113,11 @@ class Engine(Transport):
     def inspect(self, container: str) -> dict[str, Any]:
         """Return the engine's whole answer, for evidence."""
         return self._read("GET", f"/containers/{container}/json", answers.an_object)
+
+    def usage(self, containers: Sequence[str]) -> Mapping[str, Usage]:
+        """Return what running containers use now, by their names."""
+        params = {"containers": list(containers), "stream": "false"}
+        return self._read("GET", "/containers/stats", answers.usage, params=params)
 
     def logs(self, container: str, tail: int | None = None) -> str:
         """Return what the container has written, both streams in order, the last `tail` lines or all."""

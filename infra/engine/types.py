@@ -73,7 +73,7 @@ class Image:
 class ContainerSpec:
     """What to create. `ports` maps container port to host port, 0 for any free one; `hosts` names to addresses.
 
-    Without an `address` the engine chooses one.
+    Without an `address` the engine chooses one. With `cgroup_v2` a container that meets its memory limit ends whole.
     """
 
     name: str
@@ -88,6 +88,7 @@ class ContainerSpec:
     ports: Mapping[int, int]
     stop_grace_s: float
     memory_mb: int | None
+    cgroup_v2: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

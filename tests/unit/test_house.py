@@ -32,6 +32,9 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "infra.masking",
             "infra.lock",
             "infra.runners",
+            "infra.cgroups",
+            "infra.killings",
+            "infra.sampled",
         ),
     ),
     (
@@ -97,6 +100,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "steps",
         (
             "infra.probes",
+            "infra.sampling",
             "infra.readiness",
             "infra.ports",
             "infra.build",
