@@ -27,7 +27,8 @@ class Usage:
     """What a container has used since it was started. Memory is what its limit counts, the cache of files too.
 
     `memory_held_mb` is what of it is no cache of files; it is read where the limit is near, and 0 elsewhere.
-    `failed_charges` counts how often the limit was met: that alone is nothing bad, caches are made smaller then.
+    `failed_charges` counts how often the limit was met: that alone is nothing bad, caches are made smaller then. With
+    version 1 it stays 0 in newer kernels (Linux 6.18).
     """
 
     memory_mb: float

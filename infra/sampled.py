@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from infra.cgroups import Alarm, Group, Usage
 
 _REMOVAL_MS = 50
+_NEAR = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +94,9 @@ class Sampled:
     def _ended(self) -> None:
         """It has ended: what the last sample has missed, the alarm may know. It may be started again."""
         kills = self.now.oom_kills - self.base.oom_kills
-        if self.alarm is not None:
-            kills = max(kills, self.alarm.ran_out_of_gone(_REMOVAL_MS) if self.now.failed > self.base.failed else 0)
+        # A group around it that runs out rings here, too: what was far from its own limit was not meant.
+        if self.alarm is not None and self.limit_mb is not None and self.peak_mb >= _NEAR * self.limit_mb:
+            kills = max(kills, self.alarm.ran_out_of_gone(_REMOVAL_MS))
         total = self.total
         self.earlier = Counts(oom_kills=self.earlier.oom_kills + kills, failed=total.failed, cpu_s=total.cpu_s)
         self.now = self.base = Counts()

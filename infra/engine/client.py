@@ -86,10 +86,8 @@ class Engine(Transport):
         }
         if spec.command:
             body["command"] = list(spec.command)
-        if spec.memory_mb is not None:
-            limit = spec.memory_mb * 1024 * 1024
-            whole = {"unified": {"memory.oom.group": "1"}} if spec.cgroup_v2 else {}
-            body["resource_limits"] = {"memory": {"limit": limit, "swap": limit}, **whole}
+        if spec.limits:
+            body["resource_limits"] = spec.limits
         return self._read("POST", "/containers/create", _id, data=json.dumps(body))
 
     def put_files(self, container: str, files: Sequence[TarFile]) -> None:

@@ -90,6 +90,15 @@ class ContainerSpec:
     memory_mb: int | None
     cgroup_v2: bool = False
 
+    @property
+    def limits(self) -> Mapping[str, Mapping[str, object]]:
+        """The limits as the engine has them; none without `memory_mb`. Control groups of version 1 have no `unified`."""
+        if self.memory_mb is None:
+            return {}
+        limit = self.memory_mb * 1024 * 1024
+        memory = {"memory": {"limit": limit, "swap": limit}}
+        return {**memory, "unified": {"memory.oom.group": "1"}} if self.cgroup_v2 else memory
+
 
 @dataclass(frozen=True, kw_only=True)
 class TarFile:
