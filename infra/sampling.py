@@ -193,12 +193,12 @@ def near_limit(used: Resources) -> str | None:
 
 
 def _resources(one: Sampled) -> Resources:
-    total = one.total
+    total, counted = one.total, one.seen and one.group is not None
     return Resources(
         component=one.component,
         memory_peak_mb=round(one.peak_mb, 1) if one.seen else None,
-        memory_held_mb=round(one.held_mb, 1) if one.seen else None,
+        memory_held_mb=round(one.held_mb, 1) if counted else None,
         memory_limit_mb=one.limit_mb,
         cpu_s=round(total.cpu_s, 2) if one.seen else None,
-        oom_kills=total.oom_kills if one.seen else None,
+        oom_kills=total.oom_kills if counted else None,
     )

@@ -92,7 +92,7 @@ class ContainerSpec:
 
     @property
     def limits(self) -> Mapping[str, Mapping[str, object]]:
-        """The limits as the engine has them; none without `memory_mb`. Control groups of version 1 have no `unified`."""
+        """The limits as the engine takes them. It refuses `unified` where control groups are of version 1."""
         if self.memory_mb is None:
             return {}
         limit = self.memory_mb * 1024 * 1024
