@@ -33,7 +33,7 @@ class Scene:
     started: list[PlannedStep]
     ports: Mapping[str, Mapping[str, int]]
     addresses: Mapping[str, str]
-    memory: Callable[[PlannedStep, ContainerState], MemoryFacts | None] = field(default=lambda _step, _state: None)
+    memory: Callable[[str], MemoryFacts | None] = field(default=lambda _component: None)
 
     def gone(self, step: PlannedStep) -> NotReady:
         """Return the error for a container that does not exist any more."""
@@ -127,7 +127,7 @@ class Scene:
             lived_s=lived if state.dead and lived is not None and lived >= 0 else None,
             asked=self._asked(step) if state.dead and state.exit_code in _KILLED else (),
             stop_grace_s=state.stop_grace_s,
-            memory=self.memory(step, state),
+            memory=self.memory(step.name),
             listens=sockets.listening(state.pid) if state.pid and doing == "gate" else None,
             cpu_s=sockets.cpu_s(state.pid) if state.pid and doing == "gate" else None,
             user=state.user or "root",

@@ -97,4 +97,5 @@ def _report(
         stack=ending.stack,
         notes=tuple(recorder.notes),
         workers=tuple(consumer.workers),
+        resources=ending.resources,
     )

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from infra import labels, processes, reaper
+from infra.cgroups import ROOT
 from infra.engine.client import Engine
 from infra.engine.discover import Connection, discover
 from infra.engine.host import own_authorities
@@ -68,6 +69,12 @@ class Lease:
             host=str(host.get("hostname", "")),
             workarounds=self.workarounds,
         )
+
+    def cgroup_v2(self) -> bool:
+        """Whether containers have control groups of version 2."""
+        if not self.connection.remote:
+            return (ROOT / "cgroup.controllers").exists()
+        return bool(self.engine.info()["host"].get("cgroupVersion") == "v2")
 
     @property
     def workarounds(self) -> tuple[str, ...]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
 
 from infra import probes
 from infra.diagnose import Scene
 from infra.plan import PlannedStep
+from infra.sampling import Sampler
 
 _FIRST_S = 0.01
 _GROWTH = 1.05
@@ -36,6 +37,7 @@ class Gate:
     step: PlannedStep
     ports: Mapping[str, int]
     look: Callable[[], None] = lambda: None
+    sampler: Sampler = field(default_factory=Sampler)
 
     def wait(self) -> int:
         """Wait until the step is ready and return the number of polls. Raises `NotReady`, and what `look` raises."""
@@ -50,7 +52,8 @@ class Gate:
             state = self.scene.engine.state(self.step.container)
             if state is None:
                 raise self.scene.gone(self.step)
-            if state.dead and (self.step.kind != "job" or state.exit_code != 0):
+            ended = state.dead and (self.step.kind != "job" or state.exit_code != 0)
+            if ended or self.sampler.child_killed(self.step.name, state):
                 self.look()
                 raise self.scene.died(self.step, state, "gate")
             reason = probes.check(self.step.ready, self.ports, state)

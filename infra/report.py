@@ -115,6 +115,21 @@ class WorkerResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What a container has used, None where it could not be seen. `memory_held_mb` is without the cache of files.
+
+    That is seen near the limit only, and 0 elsewhere; the peak is the kernel's own, with the cache.
+    """
+
+    component: str
+    memory_peak_mb: float | None
+    memory_held_mb: float | None
+    memory_limit_mb: int | None
+    cpu_s: float | None
+    oom_kills: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class EngineFacts:
     """The engine that served the run, and what was worked around on its host."""
 
@@ -147,6 +162,7 @@ class Report:
     stack: str | None = None
     notes: tuple[str, ...] = ()
     workers: tuple[WorkerResult, ...] = ()
+    resources: tuple[Resources, ...] = ()
 
     def critical_path(self) -> tuple[StepResult, ...]:
         """Return the chain of steps that the run's duration is made of, in order."""
@@ -189,6 +205,7 @@ class Report:
             "stack": self.stack,
             "notes": list(self.notes),
             "workers": [asdict(worker) for worker in self.workers],
+            "resources": [asdict(one) for one in self.resources],
         }
 
 

@@ -21,8 +21,9 @@ from infra.errors import InfraError, Invalid
 from infra.images import Images
 from infra.lease import Lease
 from infra.plan import Plan
-from infra.report import EngineFacts
+from infra.report import EngineFacts, Resources
 from infra.request import Request
+from infra.sampling import near_limit
 from infra.settings import Settings
 from infra.signals import Interrupts
 from infra.stack import Stack
@@ -43,6 +44,7 @@ class Ending:
     kept: bool = False
     stack: str | None = None
     mask: Callable[[str], str] = field(default=str)
+    resources: tuple[Resources, ...] = ()
 
 
 class Run:
@@ -201,6 +203,7 @@ class Run:
 
     def _end(self, stack: Stack, error: BaseException | None) -> None:
         """Evidence, then the sweep, or the marker where the stack is kept. Its own error never hides the first."""
+        self._note_resources(stack)
         if self.ending.kept:
             return
         try:
@@ -208,6 +211,12 @@ class Run:
         except InfraError as failed:
             if error is None and isinstance(failed, NoAnswer):
                 raise
+
+    def _note_resources(self, stack: Stack) -> None:
+        """Sample no more, and keep what was seen; a person hears of what came near its limit."""
+        self.ending.resources = stack.sampler.stop()
+        for said in filter(None, map(near_limit, self.ending.resources)):
+            self.recorder.note(said)
 
     def _tear_down(self, stack: Stack, error: BaseException | None) -> None:
         with self.recorder.step("teardown") as handle:
@@ -272,6 +281,7 @@ class Run:
             raise
         finally:
             with self.interrupts.held():
+                self._note_resources(stack)
                 if not held.engine.silent:
                     names = [(step.name, step.container) for step in stack.started]
                     evidence.collect(held.engine, made, names, self.folder, failed=error is not None)

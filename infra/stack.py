@@ -19,6 +19,7 @@ from infra.lease import Lease
 from infra.lease_names import bridge
 from infra.plan import Plan, PlannedStep
 from infra.readiness import Gate
+from infra.sampling import Sampler
 from infra.watch import Recorder
 
 _AUTO_PORT_TRIES = 5
@@ -42,6 +43,10 @@ class Stack:
     ports: dict[str, dict[str, int]] = field(default_factory=dict)
     started: list[PlannedStep] = field(default_factory=list)
     addresses: dict[str, str] = field(default_factory=dict)
+    sampler: Sampler = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sampler = Sampler(self.engine.clone(), local=not self.lease.connection.remote)
 
     @property
     def engine(self) -> Engine:
@@ -85,19 +90,26 @@ class Stack:
             started=self.started,
             ports=self.ports,
             addresses=self.addresses,
+            memory=self.sampler.facts,
         )
 
     def _gate(self, step: PlannedStep) -> Gate:
-        return Gate(scene=self.scene, step=step, ports=self.ports[step.name], look=lambda: self.look(but=step))
+        return Gate(
+            scene=self.scene,
+            step=step,
+            ports=self.ports[step.name],
+            look=lambda: self.look(but=step),
+            sampler=self.sampler,
+        )
 
     def look(self, *, but: PlannedStep | None = None) -> None:
-        """Look once at every long-running component, `but` one; raise `NotReady` for one that has died."""
+        """Look once at every long-running component, `but` one; raise `NotReady` for one that has died, or in part."""
         for step in self.started:
             if step.kind == "service" and step is not but:
                 state = self.engine.state(step.container)
                 if state is None:
                     raise self.scene.gone(step)
-                if state.dead:
+                if state.dead or self.sampler.child_killed(step.name, state):
                     raise self.scene.died(step, state, "watch")
 
     def adopt(self, step: PlannedStep) -> int:
@@ -115,6 +127,7 @@ class Stack:
             )
         self.ports[step.name] = {port.name: state.ports[port.container] for port in step.ports}
         self.started.append(step)
+        self.sampler.watch(step.name, step.container, state, own=False)
         return self._gate(step).wait()
 
     def reset(self, containers: Mapping[str, str]) -> None:
@@ -173,6 +186,7 @@ class Stack:
         state = self.engine.state(step.container)
         if state is None:
             raise self.scene.gone(step)
+        self.sampler.watch(step.name, step.container, state)
         wanted = {port.container: port.host for port in step.ports}
         known = {**{c: h for c, h in wanted.items() if h is not None}, **state.ports}
         self.ports[step.name] = {port.name: known[port.container] for port in step.ports}
@@ -191,6 +205,7 @@ class Stack:
             ports={port.container: port.host or 0 for port in step.ports},
             stop_grace_s=step.stop_grace_s or DEFAULT_GRACE_S,
             memory_mb=step.memory_mb,
+            cgroup_v2=step.memory_mb is not None and self.lease.cgroup_v2(),
         )
         files = [TarFile(path=f.path, content=f.content.encode(), mode=f.mode, owner=f.owner) for f in step.files]
         try:

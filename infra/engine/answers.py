@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from infra.cgroups import Usage
 from infra.engine.types import Container, ContainerState, Image, Resource
 
 _STORAGE = ("storage", "unknown", "")
@@ -84,6 +85,21 @@ def _moment(text: str | None) -> datetime | None:
     """A moment as Go writes it; what has not been yet is written as the year 1."""
     moment = datetime.fromisoformat(text) if text else None
     return moment if moment is not None and moment.year > 1 else None
+
+
+def usage(data: object) -> dict[str, Usage]:
+    """Return what containers use, by name. What the engine does not say, kills and failed charges, is 0."""
+    return {
+        a_text(row["Name"]): Usage(
+            memory_mb=row["MemUsage"] / _MB,
+            memory_peak_mb=row["MemUsage"] / _MB,
+            memory_limit_mb=None,
+            oom_kills=0,
+            failed_charges=0,
+            cpu_s=row["CPUNano"] / 1e9,
+        )
+        for row in _rows(an_object(data).get("Stats"))
+    }
 
 
 def containers(data: object, wanted: Mapping[str, str]) -> tuple[Container, ...]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import requests
 
+from infra.cgroups import Usage
 from infra.engine import answers, names
 from infra.engine.transport import EngineRefused, Transport
 from infra.engine.types import Container, ContainerSpec, ContainerState, Image, Resource, TarFile
@@ -58,7 +59,7 @@ class Engine(Transport):
 
     def events(self, labels: Mapping[str, str]) -> tuple[str, ...]:
         """Return the engine's events so far of what carries `labels`, a JSON document a line."""
-        params = {"stream": "false", "since": "24h", "filters": _filters(labels)}
+        params = {"stream": "false", "since": "24h", **_filters(labels)}
         response = self._call("GET", "/events", params=params)
         return tuple(line.decode("utf-8", "replace") for line in response.iter_lines() if line)
 
@@ -92,9 +93,8 @@ class Engine(Transport):
         }
         if spec.command:
             body["command"] = list(spec.command)
-        if spec.memory_mb is not None:
-            limit = spec.memory_mb * 1024 * 1024
-            body["resource_limits"] = {"memory": {"limit": limit, "swap": limit}}
+        if spec.limits:
+            body["resource_limits"] = spec.limits
         return self._read("POST", "/containers/create", _id, data=json.dumps(body))
 
     def put_files(self, container: str, files: Sequence[TarFile]) -> None:
@@ -118,6 +118,11 @@ class Engine(Transport):
     def inspect(self, container: str) -> dict[str, Any]:
         """Return the engine's whole answer, for evidence."""
         return self._read("GET", f"/containers/{container}/json", answers.an_object)
+
+    def usage(self, containers: Sequence[str]) -> Mapping[str, Usage]:
+        """Return what running containers use now, by their names."""
+        params = {"containers": list(containers), "stream": "false"}
+        return self._read("GET", "/containers/stats", answers.usage, params=params)
 
     def logs(self, container: str, tail: int | None = None) -> str:
         """Return what the container has written, both streams in order, the last `tail` lines or all."""
@@ -151,11 +156,7 @@ class Engine(Transport):
 
     def containers(self, labels: Mapping[str, str] | None = None, *, external: bool = False) -> tuple[Container, ...]:
         """Return all containers, running or not, that carry `labels`; with `external` also storage containers."""
-        params = {"all": "true"}
-        if external:
-            params["external"] = "true"
-        if labels:
-            params["filters"] = _filters(labels)
+        params = {"all": "true", **({"external": "true"} if external else {}), **_filters(labels)}
         wanted = labels or {}
         return self._read("GET", "/containers/json", lambda data: answers.containers(data, wanted), params=params)
 
@@ -174,9 +175,8 @@ class Engine(Transport):
 
     def networks(self, labels: Mapping[str, str] | None = None) -> tuple[Resource, ...]:
         """Return the networks that carry `labels`."""
-        params = {"filters": _filters(labels)} if labels else {}
         read = partial(answers.resources, name="name", labels="labels", wanted=labels or {})
-        return self._read("GET", "/networks/json", read, params=params)
+        return self._read("GET", "/networks/json", read, params=_filters(labels))
 
     def remove_network(self, name: str) -> None:
         """Remove a network."""
@@ -189,9 +189,8 @@ class Engine(Transport):
 
     def volumes(self, labels: Mapping[str, str] | None = None) -> tuple[Resource, ...]:
         """Return the volumes that carry `labels`."""
-        params = {"filters": _filters(labels)} if labels else {}
         read = partial(answers.resources, name="Name", labels="Labels", wanted=labels or {})
-        return self._read("GET", "/volumes/json", read, params=params)
+        return self._read("GET", "/volumes/json", read, params=_filters(labels))
 
     def remove_volume(self, name: str) -> None:
         """Remove a volume. Never by force: that would remove the containers that use it, whosever they are."""
@@ -205,7 +204,7 @@ class Engine(Transport):
         `reference` is a pattern for the last part of a name, `*:*-1884d074`: of all others no size is computed, which
         is what takes long.
         """
-        params = {"filters": _filters(labels)} if labels else {}
+        params = _filters(labels)
         if reference is not None:
             params = {"filters": json.dumps({"reference": [reference]})}
         return self._read("GET", "/images/json", lambda data: answers.images(data, labels or {}), params=params)
@@ -255,9 +254,10 @@ class Engine(Transport):
                 on_line(str(text).rstrip())
 
 
-def _filters(labels: Mapping[str, str]) -> str:
-    """Labels as the API filters by them; an empty value asks for the key alone."""
-    return json.dumps({"label": [f"{key}={value}" if value else key for key, value in labels.items()]})
+def _filters(labels: Mapping[str, str] | None) -> dict[str, str]:
+    """The parameter by which the API filters by labels, none without any; an empty value asks for the key alone."""
+    wanted = [f"{key}={value}" if value else key for key, value in (labels or {}).items()]
+    return {"filters": json.dumps({"label": wanted})} if wanted else {}
 
 
 def _attachment(spec: ContainerSpec) -> dict[str, list[str]]:

@@ -74,7 +74,7 @@ class Image:
 class ContainerSpec:
     """What to create. `ports` maps container port to host port, 0 for any free one; `hosts` names to addresses.
 
-    Without an `address` the engine chooses one.
+    Without an `address` the engine chooses one. With `cgroup_v2` a container that meets its memory limit ends whole.
     """
 
     name: str
@@ -89,6 +89,16 @@ class ContainerSpec:
     ports: Mapping[int, int]
     stop_grace_s: float
     memory_mb: int | None
+    cgroup_v2: bool = False
+
+    @property
+    def limits(self) -> Mapping[str, Mapping[str, object]]:
+        """The limits as the engine takes them. It refuses `unified` where control groups are of version 1."""
+        if self.memory_mb is None:
+            return {}
+        limit = self.memory_mb * 1024 * 1024
+        memory = {"memory": {"limit": limit, "swap": limit}}
+        return {**memory, "unified": {"memory.oom.group": "1"}} if self.cgroup_v2 else memory
 
 
 @dataclass(frozen=True, kw_only=True)

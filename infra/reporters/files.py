@@ -157,6 +157,28 @@ def trace(report: Report) -> dict[str, Any]:
     return {"resourceSpans": [{"resource": {"attributes": attributes}, "scopeSpans": [scope]}]}
 
 
+def _resources(report: Report) -> list[str]:
+    """The table of what containers have used; a dash is what could not be seen."""
+    if not report.resources:
+        return []
+    return [
+        "## Resources",
+        "",
+        "| component | memory, peak (MB) | memory, limit (MB) | CPU (s) | killed for memory |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {one.component} | {_or_dash(one.memory_peak_mb)} | {_or_dash(one.memory_limit_mb)} "
+            f"| {_or_dash(one.cpu_s)} | {_or_dash(one.oom_kills)} |"
+            for one in report.resources
+        ),
+        "",
+    ]
+
+
+def _or_dash(number: float | None) -> str:
+    return "-" if number is None else f"{number:g}"
+
+
 def _cell(text: str) -> str:
     return text.replace("|", "/")
 
@@ -183,6 +205,7 @@ def diagnosis(report: Report) -> str:
         "|---|---|---|---|",
         *(f"| {s.name} | {s.status} | {s.duration_s:.2f} | {s.note.replace('|', '/')} |" for s in report.steps),
         "",
+        *_resources(report),
         "Logs are in `logs/`, the engine's view of each container in `inspect/`.",
         "",
     ]

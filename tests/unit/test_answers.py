@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from infra.engine import answers
+from infra.engine.types import ContainerSpec
 
 NEVER = "0001-01-01T00:00:00Z"
 ID = "0a02fdb95ad534de2fe4b6fdd4229c2cd4ec412fcb873d86ce5db000b7970ed4"
@@ -46,3 +48,31 @@ def test_what_older_or_other_engines_leave_out_is_unknown_and_no_error() -> None
     state = answers.state(told)
     assert (state.pid, state.cgroup, state.started, state.finished) == (None, None, None, None)
     assert (state.memory_limit_mb, state.stop_grace_s, state.restarts) == (None, None, 0)
+
+
+def test_what_containers_use_is_read_by_name() -> None:
+    row = {"ContainerID": ID, "Name": "redis", "CPUNano": 1340000000, "MemUsage": 31457280, "MemLimit": 67108864}
+    used = answers.usage({"Error": None, "Stats": [row]})
+    assert (used["redis"].memory_mb, used["redis"].cpu_s) == (30.0, 1.34)
+    assert answers.usage({"Error": None, "Stats": None}) == {}
+
+
+def test_a_container_with_a_limit_ends_whole_where_control_groups_are_of_version_2() -> None:
+    spec = ContainerSpec(
+        name="c",
+        image="i",
+        alias="redis",
+        network="n",
+        address=None,
+        hosts={},
+        command=(),
+        env={},
+        labels={},
+        ports={},
+        stop_grace_s=1.0,
+        memory_mb=64,
+    )
+    memory = {"limit": 67108864, "swap": 67108864}
+    assert spec.limits == {"memory": memory}
+    assert replace(spec, cgroup_v2=True).limits == {"memory": memory, "unified": {"memory.oom.group": "1"}}
+    assert replace(spec, cgroup_v2=True, memory_mb=None).limits == {}

@@ -44,6 +44,9 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "infra.causes.starting",
             "infra.causes.suites",
             "infra.causes.table",
+            "infra.cgroups",
+            "infra.killings",
+            "infra.sampled",
         ),
     ),
     (
@@ -111,6 +114,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             "infra.probes",
             "infra.diagnose",
+            "infra.sampling",
             "infra.readiness",
             "infra.ports",
             "infra.build",
