@@ -174,20 +174,18 @@ def child_killed(step: PlannedStep, facts: MemoryFacts) -> NotReady:
         remedy=remedy,
         step=step.name,
         blame="product" if step.image.build else "infrastructure",
-        evidence=(
-            f"oom_kill {facts.oom_kills}, failed charges {facts.failed_charges} (its control group's counters)",
-            *facts.kernel,
-        ),
+        evidence=(f"oom_kill {facts.oom_kills} (a counter of its control group)", *facts.kernel),
     )
 
 
 def near_limit(used: Resources) -> str | None:
     """Return a line for a person where a container came within 10 % of its limit, caches of files not counted."""
-    if (
-        used.memory_limit_mb is None
-        or used.memory_held_mb is None
-        or used.memory_held_mb < _NEAR * used.memory_limit_mb
-    ):
+    if used.memory_limit_mb is None:
+        return None
+    if used.oom_kills:
+        many = "a process" if used.oom_kills == 1 else f"{used.oom_kills} processes"
+        return f"{used.component} met its memory limit of {used.memory_limit_mb} MB, and the kernel killed {many} of it"
+    if (used.memory_held_mb or 0.0) < _NEAR * used.memory_limit_mb:
         return None
     return f"{used.component} came near its memory limit: {used.memory_held_mb:.0f} of {used.memory_limit_mb} MB"
 
