@@ -11,6 +11,7 @@ import select
 import threading
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from infra import cgroups, killings, rundir
@@ -36,6 +37,7 @@ class MemoryFacts:
     """What is known of a container's memory, for a cause. `certain` says that the kernel itself has told of a kill.
 
     Without that, a peak near the limit and charges that failed are the weakest evidence: caches do the same.
+    `first_kill` is when we saw the first; only its log may have told of one that we did not see.
     """
 
     limit_mb: int | None
@@ -44,6 +46,7 @@ class MemoryFacts:
     failed_charges: int
     kernel: tuple[str, ...]
     certain: bool
+    first_kill: datetime | None = None
 
 
 class Sampler:
@@ -92,7 +95,7 @@ class Sampler:
                 return None
             if not self._over.is_set():
                 one.look()
-            total = one.total
+            total, first_kill = one.total, one.first_kill
         kernel = killings.kernel_log(one.id) if self._local else ()
         kills = max(total.oom_kills, len(killings.victims(kernel)) if one.own else 0)
         return MemoryFacts(
@@ -102,6 +105,7 @@ class Sampler:
             failed_charges=total.failed,
             kernel=kernel,
             certain=kills > 0,
+            first_kill=first_kill,
         )
 
     def check(self, step: PlannedStep, state: ContainerState) -> None:
@@ -162,6 +166,7 @@ def child_killed(step: PlannedStep, facts: MemoryFacts) -> NotReady:
     """Return the error for a component that lives, and of which the kernel has killed a process."""
     names = sorted({victim.name for victim in killings.victims(facts.kernel)})
     who = f"its process {', '.join(names)}" if names else "a process of it"
+    seen = facts.first_kill.isoformat(timespec="milliseconds") if facts.first_kill else "in the kernel's log"
     toml = rundir.shown(step.declared_in)
     if facts.limit_mb is None:
         used, remedy = f"at most {facts.peak_mb} MB, and it has no limit", "free --mega  # what else takes memory"
@@ -174,7 +179,7 @@ def child_killed(step: PlannedStep, facts: MemoryFacts) -> NotReady:
         remedy=remedy,
         step=step.name,
         blame="product" if step.image.build else "infrastructure",
-        evidence=(f"oom_kill {facts.oom_kills} (a counter of its control group)", *facts.kernel),
+        evidence=(f"oom_kill {facts.oom_kills} (a counter of its control group), first seen {seen}", *facts.kernel),
     )
 
 

@@ -79,11 +79,13 @@ def test_what_was_killed_and_started_again_is_summed_up(tmp_path: Path) -> None:
         put(tmp_path, memory_events="max 3\noom_kill 1")
         assert facts(sampler).certain
         (tmp_path / SLICE).rename(tmp_path / "away")
-        assert facts(sampler).oom_kills == 1
+        ended = facts(sampler)
+        assert ended.oom_kills == 1
         (tmp_path / "away").rename(tmp_path / SLICE)
         put(tmp_path, memory_events="max 2\noom_kill 1", cpu_stat="usage_usec 1000000")
         known = facts(sampler)
-    assert (known.oom_kills, known.failed_charges) == (2, 5)
+    assert (known.oom_kills, known.failed_charges, known.first_kill) == (2, 5, ended.first_kill)
+    assert ended.first_kill is not None
     assert sampler.stop()[0].cpu_s == 2.34
 
 
@@ -103,7 +105,8 @@ def test_a_child_that_was_killed_ends_the_run_once_it_is_clear_that_the_first_pr
     assert (error.reference, error.blame, error.step) == ("child-out-of-memory", "infrastructure", "redis")
     assert error.remedy.endswith("components/redis.toml  # raise memory_mb (now 64)")
     assert error.remedy.startswith("${EDITOR:-vi} ")
-    assert error.evidence == ("oom_kill 1 (a counter of its control group)",)
+    assert len(error.evidence) == 1
+    assert error.evidence[0].startswith("oom_kill 1 (a counter of its control group), first seen 20")
 
 
 def test_the_kernels_log_gives_the_name_and_a_built_image_the_blame(tmp_path: Path) -> None:
