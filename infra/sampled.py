@@ -73,6 +73,8 @@ class Sampled:
             self.take(usage)
         elif self.running:
             self._ended()
+        else:
+            self.close()  # it was gone before it was seen
         return told
 
     def take(self, usage: Usage) -> None:

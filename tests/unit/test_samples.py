@@ -138,3 +138,12 @@ def test_the_report_says_what_was_used_and_what_could_not_be_seen() -> None:
     text = diagnosis(report)
     assert "| redis | 64 | 64 | 1.25 | 0 |\n| job | - | - | - | - |\n" in text
     assert "## Resources" not in diagnosis(DIED)
+
+
+def test_one_that_has_ended_before_it_was_seen_holds_nothing_and_is_unknown(tmp_path: Path) -> None:
+    sampler = Sampler(root=tree(tmp_path, {SLICE: {**QUIET, "memory.current": ""}}))
+    sampler.watch("redis", "c", STATE)
+    held = [one.resolve() for one in Path("/proc/self/fd").iterdir()]
+    assert not [path for path in held if path.is_relative_to(tmp_path)]
+    (used,) = sampler.stop()
+    assert (used.memory_peak_mb, used.cpu_s, used.oom_kills) == (None, None, None)
