@@ -47,7 +47,8 @@ class Scene:
     def died(self, step: PlannedStep, state: ContainerState, doing: Doing) -> NotReady:
         """Return the error for a container that has ended, or in which the kernel has killed something."""
         error = self._judged(step, doing, state)
-        error.shown = state.finished
+        memory = self.memory(step.name)
+        error.shown = state.finished if state.dead else memory and memory.first_kill
         return error
 
     def late(self, step: PlannedStep, said: str, *, waited_s: float, polls: int) -> NotReady:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 Doing = Literal["start", "gate", "watch", "pull", "build", "engine", "call", "suite"]
@@ -22,6 +23,7 @@ class MemoryFacts:
     failed_charges: int = 0
     kernel: tuple[str, ...] = ()
     certain: bool = False
+    first_kill: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ _WIDTH = 300
 
 def main() -> int:
     """Run the tests, keep their rows, write the page."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.faults", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.fault_table", description=__doc__)
     parser.add_argument("--out", type=Path, default=PAGE, help="the page to write (docs/faults.md)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="infra-bench-") as scratch:
@@ -47,8 +47,8 @@ def render(rows: Sequence[dict[str, Any]], load: float) -> str:
     lines = [
         "# Recorded faults, and how each is told",
         "",
-        "Written by `python -m tests.bench.faults`: the tests `test_fNN_...` cause each for real (or feed its recorded",
-        "words, where it says so) and keep the first line that a person sees. Seconds are those from the moment in which",
+        "Written by `python -m tests.bench.fault_table`: the tests `test_fNN_...` cause each for real (or feed its recorded",
+        "words, where it says so) and keep the first line that a person sees. Seconds are from the moment in which",
         "the engine, the container or the suite shows it to that line; `-` where the run itself meets it.",
         "",
         f"{when}, {os.cpu_count()} CPUs, load {load:.1f}; {len(seen)} of {FAULTS} faults"
