@@ -48,7 +48,7 @@ class Scene:
         """Return the error for a container that has ended, or in which the kernel has killed something."""
         error = self._judged(step, doing, state)
         memory = self.memory(step.name)
-        error.shown = state.finished if state.dead else memory and memory.first_kill
+        error.shown = state.finished if state.dead else memory.first_kill if memory is not None else None
         return error
 
     def late(self, step: PlannedStep, said: str, *, waited_s: float, polls: int) -> NotReady:
