@@ -73,6 +73,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "infra.engine.names",
             "infra.engine.answers",
             "infra.engine.host",
+            "infra.engine.store",
             "infra.engine.transport",
             "infra.engine.client",
             "infra.engine.discover",
@@ -82,6 +83,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "ownership",
         (
             "infra.processes",
+            "infra.forwardings",
             "infra.firewall",
             "infra.remnants",
             "infra.buildah",
@@ -107,6 +109,21 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "infra.isolation",
         ),
     ),
+    (
+        "doctor",
+        (
+            "infra.doctor",
+            "infra.doctor.checks",
+            "infra.doctor.facts",
+            "infra.doctor.wants",
+            "infra.doctor.host",
+            "infra.doctor.machine",
+            "infra.doctor.engine",
+            "infra.doctor.examine",
+            "infra.doctor.fixes",
+            "infra.doctor.start",
+        ),
+    ),
     ("run", ("infra.consumer", "infra.run", "infra.execute", "infra.status")),
     (
         "entries",
@@ -117,6 +134,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "infra.starter",
             "infra.pytest_plugin",
             "infra.tasks.common",
+            "infra.tasks.doctor",
             "infra.tasks.images",
             "infra.tasks.infra",
             "infra.tasks.suite",
@@ -135,10 +153,10 @@ FOREIGN = {
     "tenacity": {"infra.readiness"},
     "pydantic": {"infra.values", "infra.model", "infra.catalog.loading", "infra.catalog.explaining"},
     "rich": {"infra.reporters.console", "infra.tasks.common", "infra.serve"},
-    "invoke": {"infra.tasks.images", "infra.tasks.infra", "infra.tasks.suite"},
+    "invoke": {"infra.tasks.doctor", "infra.tasks.images", "infra.tasks.infra", "infra.tasks.suite"},
     "nox": {"infra.sessions"},
     "tomli_w": {"infra.engine.host"},
-    "psutil": {"infra.labels", "infra.processes", "infra.sweep", "infra.ports", "infra.buildah", "infra.reaper"},
+    "psutil": {"infra.labels", "infra.forwardings", "infra.processes", "infra.sweep", "infra.ports", "infra.buildah", "infra.reaper"},
     "subprocess": {
         "infra.bootstrap",
         "infra.tools",
@@ -151,6 +169,8 @@ FOREIGN = {
         "infra.registry",
         "infra.engine.discover",
         "infra.starter",
+        "infra.doctor.facts",
+        "infra.doctor.machine",
     },
 }
 STANDARD_ONLY = ("infra.catalog.names", "infra.errors", "infra.tools", "infra.bootstrap")
