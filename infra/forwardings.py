@@ -51,9 +51,7 @@ def _left_of(process: psutil.Process, published: Set[int] | None) -> str:
     if name == "conmon":
         return _monitored_and_gone(process)
     if name.startswith(_FORWARDER) and published is not None:
-        listening = {
-            one.laddr.port for one in process.net_connections(kind="tcp") if one.status == psutil.CONN_LISTEN
-        }
+        listening = {one.laddr.port for one in process.net_connections(kind="tcp") if one.status == psutil.CONN_LISTEN}
         if listening and not listening & published:
             return f"forwarding of port {', '.join(map(str, sorted(listening)))}"
     return ""

@@ -40,8 +40,12 @@ def fixed_ports(engine: Engine | None, wants: Sequence[Wants], *, asked: bool) -
     up = {(one.service, one.tier) for one in sweep.runs(engine) if one.kept == _UP} if engine else set()
     wanted = [port for one in wants if (one.service, one.tier) not in up for port in one.ports]
     taken = [port for port in wanted if not ports.is_free(port.number)]
-    said = [f"{name} {tier} is up" for name, tier in sorted(up) if any((w.service, w.tier) == (name, tier) for w in wants)]
-    return judge_ports(wanted, [(port, *ports.holder(port.number, engine)) for port in taken[:_SHOWN]], len(taken), said, asked=asked)
+    said = [
+        f"{name} {tier} is up" for name, tier in sorted(up) if any((w.service, w.tier) == (name, tier) for w in wants)
+    ]
+    return judge_ports(
+        wanted, [(port, *ports.holder(port.number, engine)) for port in taken[:_SHOWN]], len(taken), said, asked=asked
+    )
 
 
 def judge_ports(
@@ -67,18 +71,19 @@ def judge_ports(
 
 def leftovers(engine: Engine) -> Check:
     """Look at what dead runs have left: in the engine, as processes, as folders, as builds."""
-    dead, builds = dead_runs(engine)
-    return judge_leftovers(dead, builds, sweep.runs(engine))
+    return judge_leftovers(*dead_runs(engine))
 
 
-def dead_runs(engine: Engine) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the runs that a sweep would end, and those that are gone but for containers of their builds."""
+def dead_runs(engine: Engine) -> tuple[tuple[str, ...], tuple[str, ...], tuple[FoundRun, ...]]:
+    """Return the runs that a sweep would end, those that are gone but for containers of their builds, and all."""
     building = buildah.runs_of_working_containers(engine)
     # Asked afterwards: a run that began meanwhile has its network before its first build.
-    living = sweep.not_dead(engine)
-    kept = {one.run for one in sweep.runs(engine) if one.kept}
-    dead = tuple(run for run in sweep.dead(engine) if run not in kept)
-    return dead, tuple(run for run in building if run not in living and run not in dead)
+    living = sweep.not_dead(engine) if building else set()
+    dead = sweep.dead(engine)
+    found = sweep.runs(engine)  # the marker of a stack that is kept is made before its owner ends
+    kept = {one.run for one in found if one.kept}
+    gone = tuple(run for run in building if run not in living and run not in dead)
+    return tuple(run for run in dead if run not in kept), gone, found
 
 
 def judge_leftovers(dead: Sequence[str], builds: Sequence[str], found: Sequence[FoundRun]) -> Check:
@@ -121,5 +126,5 @@ def judge_images(gone: Sequence[Image], stored: store.Stored | None) -> Check:
         size = sum(image.size for image in gone) / GB
         seen = f"{len(gone)} cached images, {size:.1f} GB, are beyond the cache's bounds ({bounds})"
         return warning("images", seen, "invoke images.prune")
-    count = "" if stored is None else f"{len(stored.images)} of ours, {stored.bytes / GB:.1f} GB; "
-    return ok("images", f"{count}none of the cached ones is beyond {bounds}")
+    cached = "" if stored is None else f" of {sum(map(cache.is_cached, stored.images))}"
+    return ok("images", f"none{cached} in the cache is beyond its bounds ({bounds})")

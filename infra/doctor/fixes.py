@@ -18,7 +18,7 @@ from infra.lease import Lease
 def apply(held: Lease, ours: Future[Stored], say: Callable[[str], None]) -> None:
     """Sweep dead runs, end what forwards for their containers, drop aged images. Raises what the engine refuses."""
     engine = held.engine
-    dead, builds = checks.dead_runs(engine)
+    dead, builds, _ = checks.dead_runs(engine)
     for run in dead:
         say(f"sweep run {run}: its owner is dead")
     for run in builds:

@@ -26,9 +26,7 @@ from infra.tasks import common
         "fix": "first mend what is ours alone: leftovers and forwardings of dead runs, aged images",
     }
 )
-def doctor(
-    _: Context, service: str = "", tier: str = "integration", json: bool = False, fix: bool = False
-) -> None:
+def doctor(_: Context, service: str = "", tier: str = "integration", json: bool = False, fix: bool = False) -> None:
     """Look whether this host has what a run needs. Exit code 69 where a check failed, 0 where none did."""
     said: list[str] = []
 
@@ -65,7 +63,7 @@ def _subject(settings: Settings, service: str, tier: str) -> tuple[Subject, tupl
 def _examined(subject: Subject, say: Callable[[str], None] | None) -> tuple[Check, ...]:
     asked: dict[str, Asked] = examine.ask(examine.of_host(subject))
     ours = examine.stored()
-    with signals.caught(), examine.reach(lambda run: lease.hold(run, "infra", "none")) as reached:
+    with signals.caught(), examine.reach(lambda run: lease.hold(run, "infra", "none", looks=True)) as reached:
         if say is not None and reached.lease is not None:
             fixes.apply(reached.lease, ours, say)
             ours = examine.stored()

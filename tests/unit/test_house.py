@@ -156,7 +156,15 @@ FOREIGN = {
     "invoke": {"infra.tasks.doctor", "infra.tasks.images", "infra.tasks.infra", "infra.tasks.suite"},
     "nox": {"infra.sessions"},
     "tomli_w": {"infra.engine.host"},
-    "psutil": {"infra.labels", "infra.forwardings", "infra.processes", "infra.sweep", "infra.ports", "infra.buildah", "infra.reaper"},
+    "psutil": {
+        "infra.labels",
+        "infra.forwardings",
+        "infra.processes",
+        "infra.sweep",
+        "infra.ports",
+        "infra.buildah",
+        "infra.reaper",
+    },
     "subprocess": {
         "infra.bootstrap",
         "infra.tools",
