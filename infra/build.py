@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infra import buildah, content, labels, tools
+from infra import buildah, content, disks, labels, tools
 from infra.commands import Command
 from infra.content import Content
 from infra.engine import host
@@ -65,6 +65,7 @@ class _Work:
 
 def make(request: BuildRequest, *, lease: Lease, log: Path, on_line: Callable[[str], None]) -> str:
     """Make the image and return its id; to name it is the caller's. Raises `NoImage` with the failing step's output."""
+    disks.check_room(remote=lease.connection.remote)
     lease.builds.append(time.time())
     folder = private_folder(lease.run)
     with tempfile.TemporaryDirectory(dir=folder, prefix="build-", ignore_cleanup_errors=True) as scratch:

@@ -21,7 +21,7 @@ _SHOWN = 3
 
 def numbers(version: str) -> tuple[int, ...]:
     """Return a version that the engine has told as numbers."""
-    return tuple(int(part) for part in version.split("-")[0].split(".") if part.isdecimal())
+    return tuple(int(part) for part in version.split("-", maxsplit=1)[0].split(".") if part.isdecimal())
 
 
 def version(told: str) -> Check:

@@ -10,11 +10,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infra import cache, lease_names, suites
+from infra import disks, suites
 from infra.doctor import engine as engine_checks
 from infra.doctor import facts, host, machine
 from infra.doctor.checks import Asked, Check, background, failure, ok, unchecked
-from infra.doctor.facts import Disk, Power
+from infra.doctor.facts import Power
 from infra.doctor.wants import Wants
 from infra.engine import host as engine_host
 from infra.engine import store
@@ -48,6 +48,7 @@ ORDER = (
     "images",
 )
 Questions = Mapping[str, Callable[[], Check]]
+_STORED_S = 0.6
 _REMOTE = "the engine's own host has it"
 
 
@@ -98,7 +99,7 @@ def of_host(subject: Subject) -> Questions:
     """Return what can be asked while the engine is still to be reached."""
     environ = subject.environ
     questions: dict[str, Callable[[], Check]] = {
-        "temporary": lambda: host.disk("temporary", facts.disk("builds' files", lease_names.private_folder("").parent)),
+        "temporary": lambda: host.disk("temporary", disks.temporary()),
         "cpus": lambda: host.processors(facts.power(), subject.wants),
         "proxies": lambda: host.proxies(environ, facts.proxies(environ)),
         "trust": lambda: host.trust(
@@ -158,17 +159,11 @@ def _clone(held: Lease | None) -> Engine | None:
 
 
 def _storage(ours: Future[Stored]) -> Check:
-    return host.disk("storage", storage_disk(ours))
-
-
-def storage_disk(ours: Future[Stored]) -> Disk:
-    """Look at the disk of container storage; how much of it is ours is left out where that cannot be read in time."""
-    root = store.graph_root()
+    """How much of the disk is ours is left out where that cannot be read in time."""
+    found = None
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, TimeoutError):
-        found = ours.result(0.6)
-        cached = sum(one.size for one in found.images if cache.is_cached(one))
-        return facts.disk("container storage", root, ours=found.bytes, cached=min(cached, found.bytes))
-    return facts.disk("container storage", root)
+        found = ours.result(_STORED_S)
+    return host.disk("storage", disks.storage(found))
 
 
 def _images(held: Lease | None, ours: Future[Stored] | None) -> Check:

@@ -22,19 +22,6 @@ _SYSTEM_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-
 
 
 @dataclass(frozen=True, kw_only=True)
-class Disk:
-    """A file system as its user has it. `ours` is what our images take of it, `cached` what `images.prune` may drop."""
-
-    what: str
-    path: str
-    total: int
-    free: int
-    inodes: int | None = None
-    ours: int | None = None
-    cached: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
 class Power:
     """Memory and processors of where containers run, in MiB."""
 
@@ -67,21 +54,6 @@ class Go:
     tool: str
     required: bool
     wants: tuple[int, ...]
-
-
-def disk(what: str, path: Path, *, ours: int | None = None, cached: int = 0) -> Disk:
-    """Look at the file system that a folder is on, or would be. Raises `OSError`."""
-    there = next(one for one in (path, *path.parents) if one.exists())
-    seen = os.statvfs(there)
-    return Disk(
-        what=what,
-        path=str(path),
-        total=seen.f_blocks * seen.f_frsize,
-        free=seen.f_bavail * seen.f_frsize,
-        inodes=seen.f_favail if seen.f_files else None,  # some file systems count none
-        ours=ours,
-        cached=cached,
-    )
 
 
 def power() -> Power:

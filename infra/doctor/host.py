@@ -7,15 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from infra import tools
-from infra.doctor.checks import GB, Check, failure, ok, unchecked, warning
-from infra.doctor.facts import Disk, Go, Power, Rootless
+from infra.disks import Disk
+from infra.doctor.checks import Check, failure, ok, unchecked, warning
+from infra.doctor.facts import Go, Power, Rootless
 from infra.doctor.wants import Wants, busiest, hungriest
 from infra.engine.host import HostFacts, overrides
 from infra.tools import Tool, installation
 
-FULL_BYTES = 1024**3
 _LOW_BYTES = 5 * 1024**3
-_FEW_INODES = 10_000
 _LITTLE_MB = 512
 _PROCESSES_A_CPU = 4
 _IDS = 65536
@@ -24,29 +23,12 @@ _EDITOR = "${EDITOR:-vi}"
 
 def disk(name: str, facts: Disk) -> Check:
     """Judge a disk: a build wants a gigabyte at least."""
-    seen = f"{facts.path}: {described(facts)}"
-    if facts.inodes is not None and facts.inodes < _FEW_INODES:
-        return failure(name, f"{seen}, and only {facts.inodes} more files fit on it", frees(facts))
-    if facts.free < FULL_BYTES:
-        return failure(name, f"{seen}, and a build wants {FULL_BYTES / GB:.1f} GB", frees(facts))
+    seen = f"{facts.path}: {facts.described}"
+    if facts.lacks:
+        return failure(name, f"{seen}; {facts.lacks}", facts.frees)
     if facts.free < _LOW_BYTES:
-        return warning(name, seen, frees(facts))
+        return warning(name, seen, facts.frees)
     return ok(name, seen)
-
-
-def described(facts: Disk) -> str:
-    """Return how much of a disk is free, and how much is taken by what is ours, in words."""
-    ours = "" if facts.ours is None else f", {facts.ours / GB:.1f} GB are images of ours"
-    return f"{facts.free / GB:.1f} GB free of {facts.total / GB:.1f} GB{ours}"
-
-
-def frees(facts: Disk) -> str:
-    """Return the command that frees a disk, or shows what fills it."""
-    if facts.cached > FULL_BYTES // 4:
-        return f"invoke images.prune --days 0  # drops what is cached of ours, {facts.cached / GB:.1f} GB"
-    if facts.ours is not None:
-        return "podman system df  # shows what fills it"
-    return f"du -xhd1 {shlex.quote(facts.path)} | sort -h  # the largest are last"
 
 
 def memory(facts: Power, wants: Sequence[Wants]) -> Check:

@@ -91,6 +91,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "infra.reaper",
             "infra.lease",
             "infra.cache",
+            "infra.disks",
             "infra.evidence",
             "infra.registry",
         ),
