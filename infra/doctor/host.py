@@ -117,7 +117,7 @@ def proxies(environ: Mapping[str, str], found: Mapping[str, str]) -> Check:
     given = {key: environ[key] for key in ("NO_PROXY", "no_proxy") if environ.get(key)}
     lacking = [key for key, value in given.items() if not _spares_us(value)] or ([] if given else ["NO_PROXY"])
     if lacking:
-        fix = 'export NO_PROXY="127.0.0.1,localhost${NO_PROXY:+,$NO_PROXY}" no_proxy="127.0.0.1,localhost"'
+        fix = 'export NO_PROXY="127.0.0.1,localhost,${NO_PROXY:-$no_proxy}" && export no_proxy="$NO_PROXY"'
         return warning("proxies", f"{seen}, and {lacking[0]} lacks 127.0.0.1: suites call their stack there", fix)
     return ok("proxies", f"{seen}, not for 127.0.0.1")
 

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from given import CATALOG, plan_of
 
-from infra import cache, labels
+from infra import cache, disks, labels
 from infra.catalog.loading import load
 from infra.disks import Disk
 from infra.doctor import engine, facts, host, machine, start, wants
@@ -213,6 +214,16 @@ def test_subordinate_ids_are_counted_by_name_and_by_number() -> None:
     lines = ["# people", "ann:100000:65536", "bob:165536:65536", "1000:300000:10", "ann:x", ""]
     assert facts.granted(lines, "ann", 1000) == 65546
     assert facts.granted(lines, "eve", 1001) == 0
+
+
+def test_this_host_has_all_the_facts_that_are_looked_at() -> None:
+    here = facts.power()
+    assert 0 < here.available_mb <= here.total_mb
+    assert here.cpus == os.cpu_count()
+    assert facts.rootless().user
+    assert all(disk.total >= disk.free > 0 for disk in (disks.temporary(), disks.storage()))
+    assert facts.go_version("false") == ()
+    assert facts.has_pytest(sys.executable)
 
 
 # -- proxies, trust, tools
