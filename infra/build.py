@@ -16,9 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from infra import buildah, content, disks, labels, tools
+from infra.causes.facts import Facts
+from infra.causes.table import judged
 from infra.commands import Command
 from infra.content import Content
-from infra.engine import host
+from infra.engine import host, names
 from infra.errors import NoImage, Unavailable
 from infra.lease import Lease
 from infra.lease_names import private_folder
@@ -46,6 +48,10 @@ class BuildRequest:
     version: tuple[str, ...] = ()
     bootstrap: str | None = None
     packages: tuple[str, ...] = ()
+    theirs: bool = False
+    """Whether it is built from the workspace: then what fails in it is the product's."""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """The files that a person edits to mend it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,13 +194,27 @@ def _run(work: _Work, argv: list[str], on_line: Callable[[str], None]) -> tuple[
         raise tools.not_installed(argv[0]) from error
     if code == 0:
         return tail
-    why = "took too long" if code is None else f"exit code {code}"
-    raise NoImage(
-        f"{work.request.name}:{work.request.content.key} could not be built ({why}): {failing_step(tail)}",
-        reference="build-failed",
-        remedy=f"look at {work.log}",
-        blame="product" if "--file" in argv else "infrastructure",
-        evidence=output_of_failing_step(tail),
+    raise _why(work, code, tail)
+
+
+def _why(work: _Work, code: int | None, tail: tuple[str, ...]) -> NoImage:
+    request = work.request
+    return judged(
+        NoImage,
+        Facts(
+            doing="build",
+            step=f"image {names.short_name(request.name)}",
+            kind="image",
+            ours=request.theirs,
+            said="took too long" if code is None else f"exit code {code}",
+            log=output_of_failing_step(tail),
+            image=f"{request.name}:{request.content.key}",
+            places={
+                "log": f"{{folder}}/logs/{work.log.name}",
+                **request.places,
+                **disks.words(remote=work.lease.connection.remote),
+            },
+        ),
     )
 
 
@@ -205,13 +225,6 @@ def _ended(command: Command, lease: Lease) -> int | None:
         if len(lease.connection.podman) > 1:
             engine.version()
     return code
-
-
-def failing_step(lines: tuple[str, ...]) -> str:
-    """Return the build step that failed, as podman announced it, or the last line."""
-    steps = [line for line in lines if line.startswith("STEP ") or "] STEP " in line]
-    errors = [line for line in lines if line.startswith(("Error:", "error:"))]
-    return (steps or errors or list(lines) or ["no output"])[-1].strip()
 
 
 def output_of_failing_step(lines: tuple[str, ...]) -> tuple[str, ...]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from infra import isolation, labels, lease_names, ports, processes, rundir, signals, suites, venvs
-from infra.errors import Ended, InfraError, Internal
+from infra.causes.table import Found
+from infra.errors import Ended, InfraError, Internal, SuiteFailed
 from infra.isolation import Shared
 from infra.lease import Lease
 from infra.placeholders import render
@@ -38,6 +39,22 @@ class ReadyStack:
     ports: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     lease: Lease | None = None
     look: Callable[[], None] = lambda: None
+    explain: Callable[[tuple[str, ...]], Found | None] = lambda _lines: None
+
+    def blamed(self, error: SuiteFailed, result: SuiteResult | None) -> SuiteFailed:
+        """Return a red suite's error with the stack's cause, where the words of its failures show one."""
+        failures = [case for case in result.cases if case.state == "failed"] if result is not None else []
+        lines = tuple(line for case in failures for line in case.message.splitlines())
+        found = self.explain(lines) if failures else None
+        if found is None:
+            return error
+        return SuiteFailed(
+            f"{found.message}; {error.message}",
+            reference=found.reference,
+            remedy=found.remedy,
+            blame=found.blame,
+            evidence=(*found.evidence[:1], *error.evidence),
+        )
 
 
 @dataclass
@@ -74,7 +91,7 @@ class Consumer:
                 if self.result is not None:
                     handle.note = self.result.sentence()
                 if error is not None:
-                    raise error
+                    raise ready.blamed(error, self.result)
 
     def serve(self, ready: ReadyStack) -> None:
         """Hand the addresses over to the process that has started this one, and keep the stack until it is gone."""
@@ -89,7 +106,7 @@ class Consumer:
             with self.recorder.step("suite") as handle:
                 try:
                     while not pipe.has_word(_LOOK_EVERY_S):
-                        ready.look()
+                        self._look(ready)
                 except Ended as error:
                     # It hears of it at once, and says what it has to say before we do.
                     pipe.tell_error(error.outcome, error.exit_code, ready.plan.mask(error.message))
@@ -163,10 +180,18 @@ class Consumer:
             env=self._environment(ready, each, cwd),
             logs=self.folder / "logs",
             on_line=self.recorder.watch.suite_line,
-            look=ready.look,
+            look=lambda: self._look(ready),
             interrupts=self.interrupts,
             mask=plan.mask,
         )
+
+    def _look(self, ready: ReadyStack) -> None:
+        """Look at the stack; a fault of it is told at once, before the suite has been ended."""
+        try:
+            ready.look()
+        except InfraError as error:
+            self.recorder.name(error, "suite")
+            raise
 
     def _environment(self, ready: ReadyStack, each: tuple[Worker, ...], cwd: Path) -> dict[str, str]:
         plan = ready.plan

@@ -100,6 +100,13 @@ def said(disk: Disk) -> str:
     return f"the disk of {disk.what} ({disk.path}) has too little room: {disk.described}; {disk.lacks}"
 
 
+def words(*, remote: bool) -> dict[str, str]:
+    """Return what the cause `disk-full` says of the disk that is fuller, for an error that has come up meanwhile."""
+    disks = (temporary(), *(() if remote else (storage(),)))
+    disk = min(disks, key=lambda one: one.free)
+    return {"disk": f" ({disk.what}, {disk.path}: {disk.described})", "disk_path": shlex.quote(disk.path)}
+
+
 def _with_ours(disk: Disk) -> Disk:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         return storage(store.ours(store.graph_root()))

@@ -7,7 +7,9 @@ section 5, `Outcome` is the same word in the report.
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import ClassVar, Literal
 
@@ -40,13 +42,28 @@ EXIT_CODES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Cause:
-    """Why a run did not pass. `remedy` is what to do next, a command where there is one."""
+    """Why a run did not pass. `remedy` is a line for a shell, with words for a person behind a `#`.
+
+    `named_after_s` is how long after the engine showed it the cause was told; None where nothing has that time.
+    """
 
     reference: str
     step: str | None
     message: str
     remedy: str
     evidence: tuple[str, ...] = ()
+    named_after_s: float | None = None
+
+    def masked(self, mask: Callable[[str], str]) -> Cause:
+        """Return the same without secrets."""
+        evidence = tuple(map(mask, self.evidence))
+        return replace(self, message=mask(self.message), remedy=mask(self.remedy), evidence=evidence)
+
+    def line(self, outcome: str) -> str:
+        """Return the first line that a person sees: how it ended, the step, the cause, and what to do."""
+        where = f"{self.step}: " if self.step else ""
+        remedy = f"; to do: {self.remedy}" if self.remedy else ""
+        return f"{outcome}: {where}{self.message}{remedy}"
 
 
 class Ended(BaseException):
@@ -72,6 +89,9 @@ class Ended(BaseException):
         self.step = step
         self.evidence = evidence
         self.blame = blame or type(self).blame
+        self.shown: datetime | None = None
+        """When the engine showed it, where that is known."""
+        self.named_after_s: float | None = None
 
     @property
     def exit_code(self) -> int:
@@ -86,7 +106,15 @@ class Ended(BaseException):
             message=self.message,
             remedy=self.remedy,
             evidence=self.evidence,
+            named_after_s=self.named_after_s,
         )
+
+    def name(self, step: str | None, folder: str) -> None:
+        """Say where it was met, and when; `{folder}` in the remedy becomes the run's directory."""
+        self.step = self.step or step
+        self.remedy = self.remedy.replace("{folder}", folder)
+        if self.shown is not None and self.named_after_s is None:
+            self.named_after_s = round((datetime.now(UTC) - self.shown).total_seconds(), 3)
 
 
 class InfraError(Ended, Exception):

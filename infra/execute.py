@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from infra import plan, rundir, signals
 from infra.consumer import Consumer
-from infra.errors import Cause, Ended, Internal, Outcome
+from infra.errors import Ended, Internal, Outcome
 from infra.lease_names import private_folders
 from infra.report import Report
 from infra.reporters.files import FilesReporter
@@ -26,7 +26,11 @@ def execute(settings: Settings, request: Request, console: Reporter, goal: Goal)
     ending = Ending()
     # The mask is known only when the plan is.
     files = FilesReporter(folder, lambda text: ending.mask(text))  # noqa: PLW0108
-    recorder = Recorder(Reporters([console, files]))
+    recorder = Recorder(
+        Reporters([console, files]),
+        folder=rundir.shown(folder),
+        mask=lambda text: ending.mask(text),  # noqa: PLW0108
+    )
     started = datetime.now(UTC)
     error: Ended | None = None
     request = replace(request, run=run)
@@ -73,15 +77,7 @@ def _report(
             reference="left-behind",
             remedy=f"invoke infra.gc --run {run}",
         )
-    cause = error.cause() if error else None
-    if cause is not None:
-        cause = Cause(
-            reference=cause.reference,
-            step=cause.step,
-            message=ending.mask(cause.message),
-            remedy=ending.mask(cause.remedy),
-            evidence=tuple(map(ending.mask, cause.evidence)),
-        )
+    cause = recorder.name(error) if error else None
     return Report(
         run=run,
         service=request.service or "",

@@ -18,6 +18,8 @@ from pathlib import Path
 from infra import build, cache, content, processes
 from infra.build import BuildRequest
 from infra.catalog.declared import Catalog
+from infra.causes.facts import Facts
+from infra.causes.table import judged
 from infra.engine import names
 from infra.engine.client import Engine
 from infra.engine.transport import EngineRefused
@@ -26,6 +28,7 @@ from infra.lease import Lease
 from infra.model import BuildSpec, Recipe
 from infra.plan import Plan, PlannedImage
 from infra.registry import Registries
+from infra.rundir import shown
 from infra.settings import Settings
 from infra.watch import Recorder, StepHandle
 
@@ -153,12 +156,7 @@ class Images:
         if recipe is not None:
             return self._from_recipe(recipe)
         with self._step(ref):
-            raise NoImage(
-                f"no registry answers for {ref}, and the catalogue has no local recipe for it",
-                reference="registry-unreachable",
-                remedy=f'podman pull {ref}, or add local/<name>.toml with image = "{ref}" to the catalogue',
-                evidence=(why_not,),
-            )
+            raise _no_pull(ref, why_not)
 
     def _pulled(self, engine: Engine, ref: str) -> Had:
         name = f"image {names.short_name(ref)}"
@@ -189,8 +187,8 @@ class Images:
     def _built(self, name: str, spec: BuildSpec) -> Had:
         folder = self._settings.workspace / spec.context
         if left_out := content.untracked_files(folder):
-            shown = ", ".join(left_out[:3]) + (" ..." if len(left_out) > 3 else "")
-            self._recorder.note(f"{names.short_name(name)}: not in the build, because git does not track it: {shown}")
+            some = ", ".join(left_out[:3]) + (" ..." if len(left_out) > 3 else "")
+            self._recorder.note(f"{names.short_name(name)}: not in the build, because git does not track it: {some}")
         files = content.context_files(folder)
         if not files:
             with self._step(name):
@@ -235,6 +233,8 @@ class Images:
             args={**(args or {}), **{arg: had.ref for arg, had in bases.items()}},
             target=target,
             version=version,
+            theirs=folder.is_relative_to(self._settings.workspace),
+            places={"containerfile": shown(containerfile), "workspace": shown(folder)},
         )
         return self._cached(request)
 
@@ -277,12 +277,11 @@ class Images:
 
 
 def _no_pull(ref: str, why: str) -> NoImage:
-    return NoImage(
-        f"{ref} could not be pulled: {why}",
-        reference="pull-failed",
-        remedy=f"podman pull {ref}",
-        evidence=(why,),
-    )
+    """Return the error for an image that could not be had from its registry, by the engine's words."""
+    repository = ref.partition("@")[0].rpartition(":")[0] or ref
+    places = {"registry": ref.partition("/")[0], "repository": repository}
+    step = f"image {names.short_name(ref)}"
+    return judged(NoImage, Facts(doing="pull", step=step, kind="image", said=why, image=ref, places=places))
 
 
 def _raise_first(results: Iterable[Had | BaseException]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from infra import workers
+from infra import workers, workspace
 from infra.catalog.declared import Catalog, host_ports
 from infra.errors import Invalid, Unavailable
 from infra.masking import masked
@@ -56,6 +56,7 @@ class PlannedStep:
     """One container of the stack and the gate behind which the next one starts.
 
     `declared` is a hash of all that the container is made of, but its name: the same in every run of one declaration.
+    `places` are the files that a person edits to mend it.
     """
 
     name: str
@@ -71,6 +72,7 @@ class PlannedStep:
     memory_mb: int | None
     on_reuse: Literal["flush-redis"] | None
     declared: str
+    places: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,7 @@ class Plan:
     cloned: Cloned | None
     values: Mapping[str, str]
     secrets: frozenset[str]
+    places: Mapping[str, str]
 
     @property
     def worker_count(self) -> int:
@@ -181,9 +184,8 @@ def make(
         values |= {f"{part}.secrets.{k}": v for k, v in catalog.components[part].secrets.items()}
     steps = []
     for part in stack:
-        component = catalog.components[part]
-        fixed = host_ports(offered, part, component.ports) if mode == "fixed" else {}
-        steps.append(_step(settings, catalog, part, component, fixed, values))
+        fixed = host_ports(offered, part, catalog.components[part].ports) if mode == "fixed" else {}
+        steps.append(_step(settings, catalog, part, fixed, values))
     return Plan(
         run=run,
         service=name,
@@ -200,6 +202,7 @@ def make(
         cloned=_cloned(spec, steps),
         values=values,
         secrets=frozenset(s for part in stack for s in catalog.components[part].secrets.values() if s),
+        places=workspace.places_of_service(settings.workspace, catalog.folder, name, spec.cwd),
     )
 
 
@@ -253,10 +256,10 @@ def _step(
     settings: Settings,
     catalog: Catalog,
     name: str,
-    component: Component,
     fixed: Mapping[str, int],
     values: Mapping[str, str],
 ) -> PlannedStep:
+    component = catalog.components[name]
     path = catalog.folder / "components" / f"{name}.toml"
     files = [
         PlannedFile(path=f.path, content=render(f.content, values), mode=int(f.mode, 8), owner=f.owner)
@@ -285,6 +288,7 @@ def _step(
         memory_mb=component.memory_mb,
         on_reuse=component.on_reuse,
         declared=declared(component, files),
+        places=workspace.places(settings.workspace, component, path),
     )
 
 

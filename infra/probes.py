@@ -6,10 +6,11 @@ All probes speak the component's own protocol to its published port on 127.0.0.1
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from collections.abc import Mapping
-from typing import assert_never
+from typing import Any, assert_never
 
 import requests
 
@@ -37,27 +38,66 @@ def check(probe: ProbeSpec, ports: Mapping[str, int], state: ContainerState) -> 
             assert_never(probe)
 
 
+# What a PostgreSQL that is up says to a client that will never be let in.
+_FINAL = re.compile(
+    r'FATAL:\s+(?:role|database) "[^"]*" does not exist|FATAL:\s+password authentication failed|FATAL:\s+no pg_hba.conf'
+)
+
+
+def is_final(reason: str) -> bool:
+    """Whether no time will change that answer: the server is up, and refuses what the catalogue declares."""
+    return _FINAL.search(reason) is not None
+
+
 def _postgres(probe: PostgresProbe, port: int) -> str | None:
     """The entrypoint's temporary server listens on the unix socket only, so an answer over TCP is the real one's."""
     import psycopg  # noqa: PLC0415 - 0.1 s, for which there is time while the server starts
 
     try:
-        with psycopg.connect(
-            host=HOST,
-            port=port,
-            dbname=probe.database,
-            user=probe.user,
-            password=probe.password,
-            connect_timeout=int(_CALL_S),
-            options=f"-c statement_timeout={int(_CALL_S * 1000)}",
-            tcp_user_timeout=int(_CALL_S * 1000),
-            sslmode="disable",
-        ) as connection:
+        with psycopg.connect(**_address(probe, port)) as connection:
             connection.execute("SELECT 1")
     except psycopg.Error as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
         return lines[0] if lines else type(error).__name__
     return None
+
+
+def _address(probe: PostgresProbe, port: int) -> dict[str, Any]:
+    return {
+        "host": HOST,
+        "port": port,
+        "dbname": probe.database,
+        "user": probe.user,
+        "password": probe.password,
+        "connect_timeout": int(_CALL_S),
+        "options": f"-c statement_timeout={int(_CALL_S * 1000)}",
+        "tcp_user_timeout": int(_CALL_S * 1000),
+        "sslmode": "disable",
+    }
+
+
+_HOLDERS = """
+SELECT DISTINCT holder.pid, holder.usename, holder.application_name, host(holder.client_addr), holder.state,
+       left(regexp_replace(holder.query, '\\s+', ' ', 'g'), 80)
+FROM pg_stat_activity AS waiter, unnest(pg_blocking_pids(waiter.pid)) AS blocker
+JOIN pg_stat_activity AS holder ON holder.pid = blocker
+ORDER BY holder.pid LIMIT 5
+"""
+
+
+def lock_holders(probe: PostgresProbe, port: int) -> tuple[str, ...]:
+    """Return who holds the locks that others wait for in a PostgreSQL, in words; none where it cannot be asked."""
+    import psycopg  # noqa: PLC0415 - as above
+
+    try:
+        with psycopg.connect(**_address(probe, port)) as connection:
+            rows = connection.execute(_HOLDERS).fetchall()
+    except psycopg.Error:
+        return ()
+    return tuple(
+        f"process {pid} of {user} ({' '.join(filter(None, (app, client)))}; {state}; {query!r})"
+        for pid, user, app, client, state, query in rows
+    )
 
 
 def flush_redis(port: int, *, whole: bool) -> str | None:

@@ -1,7 +1,7 @@
 """The gate: poll a probe until it passes, its container dies, or its time is over. tenacity is used only here.
 
 Policy: the first poll at once, then 10 ms growing to 250 ms, about a twentieth of the time waited so far. Each poll
-looks at the container first, so that a dead one ends the gate at once.
+looks at the container first, so that a dead one ends the gate at once, and now and then at the others that run.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
 
 from infra import probes
-from infra.engine.client import Engine
-from infra.engine.types import ContainerState
-from infra.errors import InfraError, NotReady
+from infra.diagnose import Scene
 from infra.plan import PlannedStep
 
 _FIRST_S = 0.01
 _GROWTH = 1.05
+_LOOK_EVERY_S = 0.25
 _LONGEST_S = 0.25
-_EVIDENCE_LINES = 20
+# An answer that no time changes is asked for this much longer: the server may be about to end.
+_SETTLED_S = 0.3
 
 
 class _NotYet(Exception):
@@ -32,38 +32,44 @@ class _NotYet(Exception):
 class Gate:
     """A step's readiness: what to ask, of which container."""
 
-    engine: Engine
+    scene: Scene
     step: PlannedStep
     ports: Mapping[str, int]
+    look: Callable[[], None] = lambda: None
 
-    def wait(self, mask: Callable[[str], str]) -> int:
-        """Wait until the step is ready and return the number of polls. Raises `NotReady`."""
+    def wait(self) -> int:
+        """Wait until the step is ready and return the number of polls. Raises `NotReady`, and what `look` raises."""
         polls = 0
-        began = start = time.monotonic()
+        began = start = looked = time.monotonic()
+        settled: tuple[str, float] | None = None
 
         def poll() -> None:
-            nonlocal polls, began
+            nonlocal polls, began, looked, settled
             polls += 1
             began = time.monotonic()
-            state = self.engine.state(self.step.container)
+            state = self.scene.engine.state(self.step.container)
             if state is None:
-                raise gone(self.step)
+                raise self.scene.gone(self.step)
             if state.dead and (self.step.kind != "job" or state.exit_code != 0):
-                raise died(self.engine, self.step, state, mask)
+                self.look()
+                raise self.scene.died(self.step, state, "gate")
             reason = probes.check(self.step.ready, self.ports, state)
-            if reason is not None:
-                raise _NotYet(reason)
+            if reason is None:
+                return
+            if not probes.is_final(reason):
+                settled = None
+            elif settled is None or settled[0] != reason:
+                settled = (reason, began)
+            elif began - settled[1] >= _SETTLED_S:
+                raise self.scene.late(self.step, reason, waited_s=round(began - start, 1), polls=polls)
+            if began - looked >= _LOOK_EVERY_S:
+                looked = began
+                self.look()
+            raise _NotYet(reason)
 
         def give_up(call: RetryCallState) -> None:
             reason = str(call.outcome.exception()) if call.outcome else "no answer"
-            raise NotReady(
-                f"not ready after {self.step.ready.timeout:g} s and {polls} polls: {mask(reason)}",
-                reference="not-ready-in-time",
-                remedy=f"look at logs/{self.step.name}.log, or allow more time in ready.timeout",
-                step=self.step.name,
-                blame="product" if self.step.image.build else "infrastructure",
-                evidence=log_tail(self.engine, self.step, mask),
-            )
+            raise self.scene.late(self.step, reason, waited_s=self.step.ready.timeout, polls=polls)
 
         Retrying(
             retry=retry_if_exception_type(_NotYet),
@@ -73,51 +79,3 @@ class Gate:
             retry_error_callback=give_up,
         )(poll)
         return polls
-
-
-def gone(step: PlannedStep) -> NotReady:
-    """Return the error for a container that does not exist any more."""
-    return NotReady(
-        f"the container {step.container} is gone: somebody removed it",
-        reference="component-removed",
-        remedy="run it again; do not prune containers while a run is going on",
-        step=step.name,
-    )
-
-
-def died(engine: Engine, step: PlannedStep, state: ContainerState, mask: Callable[[str], str]) -> NotReady:
-    """Return the error for a container that has ended, with the end of its log."""
-    tail = log_tail(engine, step, mask)
-    meaning = {137: " (SIGKILL)", 143: " (SIGTERM)", 139: " (SIGSEGV)", 134: " (SIGABRT)"}.get(state.exit_code, "")
-    what = f"the container exited with code {state.exit_code}{meaning}"
-    if state.oom_killed:
-        what += ", out of memory"
-    if step.kind == "job":
-        what = f"the job failed: exit code {state.exit_code}{meaning}"
-    if tail and (cause := _telling_line(tail)):
-        what += f": {cause}"
-    return NotReady(
-        what,
-        reference="job-failed" if step.kind == "job" else "component-died",
-        remedy=f"look at logs/{step.name}.log in the run's folder",
-        step=step.name,
-        blame="product" if step.image.build or step.kind == "job" else "infrastructure",
-        evidence=tail,
-    )
-
-
-def log_tail(engine: Engine, step: PlannedStep, mask: Callable[[str], str]) -> tuple[str, ...]:
-    """Return the last lines of a component's log, secrets masked."""
-    try:
-        text = engine.logs(step.container, tail=_EVIDENCE_LINES)
-    except InfraError:  # it was removed meanwhile, or the engine has gone: that there is no log hides no cause
-        return ()
-    return tuple(mask(line) for line in text.splitlines())
-
-
-def _telling_line(tail: tuple[str, ...]) -> str:
-    """The line that most likely says why: the first with an error's word in it, else the last."""
-    for line in tail:
-        if any(word in line for word in ("ERROR", "FATAL", "PANIC", "panic:", '"level":"ERROR"')):
-            return line.strip()
-    return tail[-1].strip()

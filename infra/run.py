@@ -173,7 +173,9 @@ class Run:
             self.consumer.suite(ready)
 
     def _ready(self, stack: Stack, run: str) -> ReadyStack:
-        return ReadyStack(plan=stack.plan, run=run, ports=stack.ports, lease=stack.lease, look=stack.look)
+        return ReadyStack(
+            plan=stack.plan, run=run, ports=stack.ports, lease=stack.lease, look=stack.look, explain=stack.scene.suite
+        )
 
     def _begin_use(self, stack: Stack, containers: Mapping[str, str], up: str) -> str:
         """Write down that this run uses a stack; who is alone in it gives it a clean slate. Return which, in words."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from infra import labels, ports, probes
+from infra.diagnose import Scene
 from infra.engine import host
 from infra.engine.client import Engine
 from infra.engine.transport import EngineRefused
@@ -17,7 +18,7 @@ from infra.errors import InfraError, NotReady
 from infra.lease import Lease
 from infra.lease_names import bridge
 from infra.plan import Plan, PlannedStep
-from infra.readiness import Gate, died, gone
+from infra.readiness import Gate
 from infra.watch import Recorder
 
 _AUTO_PORT_TRIES = 5
@@ -73,17 +74,31 @@ class Stack:
             self.started.append(step)
             if follow:
                 self._follow(step)
-            handle.polls = Gate(engine=self.engine, step=step, ports=self.ports[step.name]).wait(self.plan.mask)
+            handle.polls = self._gate(step).wait()
 
-    def look(self) -> None:
-        """Look once at every long-running component; raise `NotReady` for one that has died."""
+    @property
+    def scene(self) -> Scene:
+        """What a fault is judged by."""
+        return Scene(
+            engine=self.engine,
+            plan=self.plan,
+            started=self.started,
+            ports=self.ports,
+            addresses=self.addresses,
+        )
+
+    def _gate(self, step: PlannedStep) -> Gate:
+        return Gate(scene=self.scene, step=step, ports=self.ports[step.name], look=lambda: self.look(but=step))
+
+    def look(self, *, but: PlannedStep | None = None) -> None:
+        """Look once at every long-running component, `but` one; raise `NotReady` for one that has died."""
         for step in self.started:
-            if step.kind == "service":
+            if step.kind == "service" and step is not but:
                 state = self.engine.state(step.container)
                 if state is None:
-                    raise gone(step)
+                    raise self.scene.gone(step)
                 if state.dead:
-                    raise died(self.engine, step, state, self.plan.mask)
+                    raise self.scene.died(step, state, "watch")
 
     def adopt(self, step: PlannedStep) -> int:
         """Take over a container that another run has started, behind its gate; return the number of polls."""
@@ -100,7 +115,7 @@ class Stack:
             )
         self.ports[step.name] = {port.name: state.ports[port.container] for port in step.ports}
         self.started.append(step)
-        return Gate(engine=self.engine, step=step, ports=self.ports[step.name]).wait(self.plan.mask)
+        return self._gate(step).wait()
 
     def reset(self, containers: Mapping[str, str]) -> None:
         """Give a stack that was up a clean slate, as its components declare; `containers` has their names.
@@ -153,16 +168,11 @@ class Stack:
                     for port in step.ports:
                         if port.host is not None and not ports.is_free(port.host):
                             raise ports.taken(step.name, port.host, self.engine) from error
-                raise NotReady(
-                    f"the engine could not start it: {error.message}",
-                    reference="start-refused",
-                    remedy=f"podman logs {step.container}",
-                    step=step.name,
-                ) from error
+                raise self.scene.refused(step, image, error) from error
             break
         state = self.engine.state(step.container)
         if state is None:
-            raise gone(step)
+            raise self.scene.gone(step)
         wanted = {port.container: port.host for port in step.ports}
         known = {**{c: h for c, h in wanted.items() if h is not None}, **state.ports}
         self.ports[step.name] = {port.name: known[port.container] for port in step.ports}
@@ -187,12 +197,7 @@ class Stack:
             self.engine.create(spec)
             self.engine.put_files(step.container, files)
         except EngineRefused as error:
-            raise NotReady(
-                f"the engine could not create it: {error.message}",
-                reference="create-refused",
-                remedy="invoke infra.gc",
-                step=step.name,
-            ) from error
+            raise self.scene.refused(step, image, error) from error
 
     @staticmethod
     def _lost_port(error: EngineRefused) -> bool:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from infra.errors import InfraError, Interrupted
+from infra.errors import Blame, Cause, Ended, InfraError, Interrupted, Outcome
 from infra.plan import Plan
 from infra.report import Report, StepResult
 
@@ -30,6 +30,9 @@ class Reporter:
 
     def step_finished(self, step: StepResult) -> None:
         """A step ended, well or not."""
+
+    def failed(self, outcome: Outcome, blame: Blame, cause: Cause) -> None:
+        """Why the run will not pass: known now, and everything is still there."""
 
     def suite_line(self, line: str) -> None:
         """A line of the suite's output."""
@@ -66,6 +69,9 @@ class Reporters(Reporter):
     def step_finished(self, step: StepResult) -> None:
         self._tell(lambda one: one.step_finished(step))
 
+    def failed(self, outcome: Outcome, blame: Blame, cause: Cause) -> None:
+        self._tell(lambda one: one.failed(outcome, blame, cause))
+
     def suite_line(self, line: str) -> None:
         self._tell(lambda one: one.suite_line(line))
 
@@ -95,10 +101,14 @@ class StepHandle:
 
 
 class Recorder:
-    """Times the steps of a run and tells the reporters."""
+    """Times the steps of a run and tells the reporters. `folder` is the run's directory, `mask` takes out secrets."""
 
-    def __init__(self, watch: Reporter) -> None:
+    def __init__(self, watch: Reporter, *, folder: str = ".", mask: Callable[[str], str] = str) -> None:
         self.watch = watch
+        self._folder = folder
+        self._mask = mask
+        self._named: Ended | None = None
+        self._lock = threading.Lock()
         self.steps: list[StepResult] = []
         self.notes: list[str] = []
         self._started = time.monotonic()
@@ -113,6 +123,17 @@ class Recorder:
         self.notes.append(text)
         self.watch.note(text)
 
+    def name(self, error: Ended, step: str | None = None) -> Cause:
+        """Tell at once why the run will not pass, the first time that it is known; return that cause, masked."""
+        error.name(step, self._folder)
+        cause = error.cause().masked(self._mask)
+        with self._lock:
+            first = self._named is None
+            self._named = self._named or error
+        if first:
+            self.watch.failed(error.outcome, error.blame, cause)
+        return cause
+
     @contextlib.contextmanager
     def step(self, name: str) -> Iterator[StepHandle]:
         """Time a step. An error of ours that leaves the block gets the step's name and is the step's cause."""
@@ -126,8 +147,7 @@ class Recorder:
             done = replace(done, status="interrupted")
             raise
         except InfraError as error:
-            error.step = error.step or name
-            done = replace(done, status="failed", cause=error.cause())
+            done = replace(done, status="failed", cause=self.name(error, name))
             raise
         except BaseException:
             done = replace(done, status="failed")

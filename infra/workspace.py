@@ -14,6 +14,7 @@ from infra import migrations
 from infra.errors import Invalid
 from infra.model import BuildSpec, Component, MigrationsSpec
 from infra.placeholders import plain
+from infra.rundir import shown
 
 _CHECK = "check the path, or point INFRA_WORKSPACE at the right workspace"
 
@@ -89,3 +90,23 @@ def declared(component: Component, files: Iterable[PlannedFile]) -> str:
     own = component.model_dump_json(exclude={"ready", "on_reuse", "stop_grace"})
     migrated = [file.content for file in files] if component.migrations is not None else []
     return hashlib.sha256(repr((own, migrated)).encode()).hexdigest()[:12]
+
+
+def places(workspace: Path, component: Component, path: Path) -> dict[str, str]:
+    """Return the files that a person edits to mend a component; `path` is its own."""
+    found = {"component_file": shown(path)}
+    if component.migrations is not None:
+        found["migrations"] = shown(workspace / component.migrations.folder)
+    if component.build is not None:
+        found["containerfile"] = shown(workspace / component.build.containerfile)
+    return found
+
+
+def places_of_service(workspace: Path, catalog: Path, service: str, cwd: str) -> dict[str, str]:
+    """Return the files and folders that a person edits to mend a service's stack or its suite."""
+    return {
+        "service_file": shown(catalog / "services" / f"{service}.toml"),
+        "component_dir": shown(catalog / "components"),
+        "workspace": shown(workspace),
+        "suite_dir": shown(workspace / cwd),
+    }

@@ -7,11 +7,13 @@ the engine says.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from infra.engine.types import Container, ContainerState, Image, Resource
 
 _STORAGE = ("storage", "unknown", "")
+_MB = 1024 * 1024
 
 
 def an_object(data: object) -> dict[str, Any]:
@@ -67,7 +69,21 @@ def state(data: object) -> ContainerState:
         error=now.get("Error") or "",
         ports={int(key.split("/")[0]): int(rows[0]["HostPort"]) for key, rows in bindings.items() if rows},
         labels=told["Config"].get("Labels") or {},
+        pid=int(now.get("Pid") or 0) or None,
+        cgroup=now.get("CgroupPath") or None,
+        started=_moment(now.get("StartedAt")),
+        finished=_moment(now.get("FinishedAt")),
+        memory_limit_mb=int((told.get("HostConfig") or {}).get("Memory") or 0) // _MB or None,
+        stop_grace_s=None if (grace := told["Config"].get("StopTimeout")) is None else int(grace),
+        restarts=int(told.get("RestartCount") or 0),
+        user=told["Config"].get("User") or "",
     )
+
+
+def _moment(text: str | None) -> datetime | None:
+    """A moment as Go writes it; what has not been yet is written as the year 1."""
+    moment = datetime.fromisoformat(text) if text else None
+    return moment if moment is not None and moment.year > 1 else None
 
 
 def containers(data: object, wanted: Mapping[str, str]) -> tuple[Container, ...]:

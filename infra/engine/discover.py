@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra import tools
+from infra.causes.facts import Facts
+from infra.causes.table import judged
 from infra.engine import host
 from infra.engine.client import Engine
 from infra.errors import InfraError, Unavailable
@@ -104,11 +106,16 @@ def _private(folder: Path) -> Connection:
 def _named(url: str, origin: str, identity: str | None) -> Connection:
     podman = ("podman", "--url", url, *(("--identity", identity) if identity else ()))
     if why := _silence(url, identity or None):
-        raise Unavailable(
-            f"Podman does not answer at {url} ({origin}): {why}",
-            reference="engine-unreachable",
-            remedy=f"podman --url {url} info, or unset {origin.split(maxsplit=1)[0]}",
-            blame="user",
+        fix = f"unset {origin.split(maxsplit=1)[0]}" if origin.isupper() else "podman system connection list"
+        raise judged(
+            Unavailable,
+            Facts(
+                doing="engine",
+                step="engine",
+                kind="run",
+                said=f"at {url} ({origin}): {why}",
+                places={"engine_fix": f"{fix}  # or start what serves it; ask: podman --url {url} info"},
+            ),
         )
     return Connection(url=url, origin=origin, identity=identity or None, podman=podman, remote=not host.serves(url))
 

@@ -21,6 +21,8 @@ import requests
 from podman.api import APIClient
 from podman.errors import PodmanError
 
+from infra.causes.facts import Facts
+from infra.causes.table import find
 from infra.errors import InfraError, Outcome, Unavailable
 
 ASK_S = 20.0
@@ -48,7 +50,11 @@ class EngineRefused(InfraError):
     def __init__(self, message: str, status: int) -> None:
         torn = _TORN.search(message)
         remedy = f"podman rmi --force {torn[1]}" if torn else "podman info"
-        super().__init__(message, reference="engine-error", remedy=remedy)
+        found = find(Facts(doing="call", step="", said=message))
+        if found is None:
+            super().__init__(message, reference="engine-error", remedy=remedy)
+        else:
+            super().__init__(message, reference=found.reference, remedy=found.remedy, blame=found.blame)
         self.status = status
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +22,11 @@ class Container:
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerState:
-    """A container as inspected. `ports` maps container port to host port; `exit_code` counts once it has exited."""
+    """A container as inspected. `ports` maps container port to host port; `exit_code` counts once it has exited.
+
+    `pid` and `cgroup`, the path of its control group, are there while it runs. `started` and `finished` are those of
+    the last start and the last end: after a restart `finished` is before `started`.
+    """
 
     id: str
     status: str
@@ -30,6 +35,14 @@ class ContainerState:
     error: str
     ports: Mapping[int, int]
     labels: Mapping[str, str] = field(default_factory=dict)
+    pid: int | None = None
+    cgroup: str | None = None
+    started: datetime | None = None
+    finished: datetime | None = None
+    memory_limit_mb: int | None = None
+    stop_grace_s: int | None = None
+    restarts: int = 0
+    user: str = ""
 
     @property
     def dead(self) -> bool:

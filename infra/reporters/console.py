@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 from rich.text import Text
 
+from infra.errors import Blame, Cause, Outcome
 from infra.plan import Plan
 from infra.report import Report, StepResult
 from infra.watch import Reporter
@@ -24,6 +25,7 @@ class ConsoleReporter(Reporter):
         self._verbose = verbose
         self._running: list[str] = []
         self._status: Status | None = None
+        self._told: Cause | None = None
 
     def run_started(self, plan: Plan, directory: str) -> None:
         self._line(f"{plan.service} {plan.tier}: run {plan.run}, ports {plan.ports_mode}, {directory}", "bold")
@@ -61,23 +63,18 @@ class ConsoleReporter(Reporter):
 
     def run_finished(self, report: Report) -> None:
         self._stop()
-        if report.cause is not None:
-            self._cause(report)
+        if report.cause is not None and report.blame is not None and report.cause != self._told:
+            self.failed(report.outcome, report.blame, report.cause)
         if path := report.critical_path():
             chain = " > ".join(f"{step.name} {step.duration_s:.1f}" for step in path)
             self._line(f"critical path: {chain} = {sum(s.duration_s for s in path):.1f} s", "dim")
         self._line(report.sentence(), "bold green" if report.exit_code == 0 else "bold red")
 
-    def _cause(self, report: Report) -> None:
-        cause = report.cause
-        assert cause is not None
-        where = f"{cause.step}: " if cause.step else ""
-        self._line(f"{report.outcome}: {where}{cause.message}", "bold red")
-        self._line(f"  blame: {report.blame} ({cause.reference})", "")
-        if cause.remedy:
-            self._line(f"  to do: {cause.remedy}", "")
-        for line in cause.evidence:
-            self._line(f"  | {line}", "dim")
+    def failed(self, outcome: Outcome, blame: Blame, cause: Cause) -> None:
+        self._told = cause
+        self._stop()
+        for text, style in told(outcome, blame, cause):
+            self._line(text, style)
 
     def _line(self, text: str, style: str) -> None:
         if self._status is not None and not self._running:
@@ -98,6 +95,14 @@ class ConsoleReporter(Reporter):
         if self._status is not None:
             self._status.stop()
             self._status = None
+
+
+def told(outcome: str, blame: str, cause: Cause) -> Iterator[tuple[str, str]]:
+    """Yield why it did not pass, line by line with its style: the cause and what to do first, then what shows it."""
+    yield cause.line(outcome), "bold red"
+    yield f"  blame: {blame}; more: invoke infra.explain {cause.reference}", ""
+    for line in cause.evidence:
+        yield f"  | {line}", "dim"
 
 
 _MARKS = {"passed": ("ok", ""), "failed": ("FAILED", "red"), "interrupted": ("interrupted", "yellow")}

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from infra.errors import Cause
 from infra.placeholders import one_line
 from infra.report import Case, Report, StepResult
 from infra.watch import Reporter
@@ -42,7 +41,9 @@ class FilesReporter(Reporter):
 
 def masked(report: Report, mask: Callable[[str], str]) -> Report:
     """Return the report without secrets: in what people and programs have said, never in names and numbers."""
-    steps = tuple(replace(step, note=mask(step.note), cause=_masked_cause(step.cause, mask)) for step in report.steps)
+    steps = tuple(
+        replace(step, note=mask(step.note), cause=step.cause and step.cause.masked(mask)) for step in report.steps
+    )
     suite = report.suite
     if suite is not None:
         suite = replace(suite, cases=tuple(_masked_case(case, mask) for case in suite.cases))
@@ -52,19 +53,12 @@ def masked(report: Report, mask: Callable[[str], str]) -> Report:
         suite=suite,
         notes=tuple(map(mask, report.notes)),
         left_behind=tuple(map(mask, report.left_behind)),
-        cause=_masked_cause(report.cause, mask),
+        cause=report.cause and report.cause.masked(mask),
     )
 
 
 def _masked_case(case: Case, mask: Callable[[str], str]) -> Case:
     return replace(case, name=mask(case.name), message=mask(case.message), location=mask(case.location))
-
-
-def _masked_cause(cause: Cause | None, mask: Callable[[str], str]) -> Cause | None:
-    if cause is None:
-        return None
-    evidence = tuple(map(mask, cause.evidence))
-    return replace(cause, message=mask(cause.message), remedy=mask(cause.remedy), evidence=evidence)
 
 
 def junit(report: Report) -> str:
@@ -79,7 +73,7 @@ def junit(report: Report) -> str:
         case.set("time", f"{step.duration_s:.3f}")
         if step.status != "passed" and not (step.name == "suite" and failures):
             failed_steps += 1
-            message = step.cause.message if step.cause else step.status
+            message = step.cause.line(step.status) if step.cause else step.status
             error = ElementTree.SubElement(
                 case, "error", message=_legal(message), type=step.cause.reference if step.cause else "error"
             )
@@ -88,7 +82,8 @@ def junit(report: Report) -> str:
         # No step shows it (a wrong catalogue, something left behind), and a failed run must not look green.
         failed_steps = 1
         case = ElementTree.SubElement(stack, "testcase", classname=f"{name}.stack", name="run", time="0.000")
-        ElementTree.SubElement(case, "error", message=_legal(report.cause.message), type=report.cause.reference)
+        line = report.cause.line(report.outcome)
+        ElementTree.SubElement(case, "error", message=_legal(line), type=report.cause.reference)
         stack.set("tests", str(len(report.steps) + 1))
     stack.set("errors", str(failed_steps))
     stack.set("time", f"{report.duration_s:.3f}")
@@ -171,10 +166,10 @@ def diagnosis(report: Report) -> str:
     cause = report.cause
     assert cause is not None
     lines = [
-        f"# {report.outcome}: {cause.step + ': ' if cause.step else ''}{cause.message}",
+        f"# {cause.line(report.outcome)}",
         "",
         f"- blame: {report.blame}",
-        f"- reference: {cause.reference}",
+        f"- reference: {cause.reference} (`invoke infra.explain {cause.reference}`)",
         f"- to do: {cause.remedy or 'see the evidence'}",
         f"- run: {report.run} ({report.service} {report.tier}), exit code {report.exit_code}",
         "",

@@ -17,6 +17,7 @@ from infra import bootstrap, lease, plan, settings, signals
 from infra.errors import Ended
 from infra.lease import Lease
 from infra.reporters.console import ConsoleReporter
+from infra.reporters.console import told as lines_of
 from infra.request import Request
 from infra.settings import Settings
 
@@ -46,11 +47,8 @@ def told() -> Iterator[None]:
         raise SystemExit(1) from None
     except Ended as error:
         console = Console(stderr=True)
-        console.print(Text(f"{error.outcome}: {error.message}", style="bold red"), soft_wrap=True)
-        if error.remedy:
-            console.print(Text(f"  to do: {error.remedy}"), soft_wrap=True)
-        for line in error.evidence:
-            console.print(Text(f"  | {line}", style="dim"), soft_wrap=True)
+        for line, style in lines_of(error.outcome, error.blame, error.cause()):
+            console.print(Text(line, style=style), soft_wrap=True)
         raise SystemExit(error.exit_code) from None
 
 

@@ -54,17 +54,17 @@ def test_the_critical_path_and_then_the_result_come_last(tmp_path: Path) -> None
 
 def test_a_failure_says_the_cause_first_then_its_evidence(tmp_path: Path) -> None:
     lines = shown(DIED, tmp_path).splitlines()
-    start = lines.index("not-ready: postgres: the container exited with code 1: FATAL: out of [red]disk[/red]")
+    why = "not-ready: postgres: the container exited with code 1: FATAL: out of [red]disk[/red]"
+    start = lines.index(f"{why}; to do: look at logs/postgres.log")
     assert lines[start - 1] == "  look at [bold]this[/bold]"
-    assert lines[start + 1 : start + 5] == [
-        "  blame: infrastructure (component-died)",
-        "  to do: look at logs/postgres.log",
+    assert lines[start + 1 : start + 4] == [
+        "  blame: infrastructure; more: invoke infra.explain component-died",
         "  | LOG: starting",
         "  | FATAL: out of [red]disk[/red]",
     ]
-    assert lines[start + 5].startswith("critical path: ")
-    assert lines[start + 6] == DIED.sentence()
-    assert len(lines) == start + 7
+    assert lines[start + 4].startswith("critical path: ")
+    assert lines[start + 5] == DIED.sentence()
+    assert len(lines) == start + 6
     assert "  postgres                  2.25 s  FAILED  7 polls" in lines
 
 

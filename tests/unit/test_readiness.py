@@ -2,13 +2,14 @@
 
 import socketserver
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from given import plan_of
 
+from infra.diagnose import Scene
 from infra.engine.client import Engine
 from infra.engine.types import ContainerState
 from infra.errors import NotReady
@@ -32,6 +33,9 @@ class Scripted(Engine):
     def logs(self, container: str, tail: int | None = None) -> str:
         return self.log
 
+    def event_names(self, container: str) -> tuple[str, ...]:
+        return ("create", "start", "died")
+
 
 def ended(code: int, *, oom: bool = False) -> ContainerState:
     return replace(RUNNING, status="exited", exit_code=code, oom_killed=oom)
@@ -42,9 +46,22 @@ def job(tmp_path: Path, timeout: float = 5.0) -> PlannedStep:
     return replace(step, ready=CompletedProbe(probe="completed", timeout=timeout))
 
 
-def refused(step: PlannedStep, states: Sequence[ContainerState | None], log: str = "") -> NotReady:
+def gate(
+    tmp_path: Path,
+    step: PlannedStep,
+    engine: Scripted,
+    ports: Mapping[str, int],
+    look: Callable[[], None] | None = None,
+) -> Gate:
+    """A gate in the stack of the real catalogue; "s3cret" is a secret of it."""
+    plan = replace(plan_of(tmp_path / "scene"), secrets=frozenset({"s3cret"}))
+    scene = Scene(engine=engine, plan=plan, started=[], ports={}, addresses={})
+    return Gate(scene=scene, step=step, ports=ports, look=look or (lambda: None))
+
+
+def refused(tmp_path: Path, step: PlannedStep, states: Sequence[ContainerState | None], log: str = "") -> NotReady:
     with pytest.raises(NotReady) as raised:
-        Gate(engine=Scripted(states, log), step=step, ports={}).wait(lambda text: text.replace("s3cret", "***"))
+        gate(tmp_path, step, Scripted(states, log), {}).wait()
     assert raised.value.exit_code == 75
     assert raised.value.step == step.name
     return raised.value
@@ -52,36 +69,40 @@ def refused(step: PlannedStep, states: Sequence[ContainerState | None], log: str
 
 def test_a_job_that_completed_opens_the_gate_and_the_polls_are_counted(tmp_path: Path) -> None:
     engine = Scripted([RUNNING, RUNNING, ended(0)])
-    assert Gate(engine=engine, step=job(tmp_path), ports={}).wait(str) == 3
+    assert gate(tmp_path, job(tmp_path), engine, {}).wait() == 3
 
 
 def test_a_job_that_failed_says_the_line_that_tells_why_with_secrets_masked(tmp_path: Path) -> None:
     log = "applying 007_x.sql\npsql:007_x.sql:3: ERROR:  syntax error, password s3cret\nmigration failed: 007_x.sql"
-    error = refused(job(tmp_path), [RUNNING, ended(3)], log)
-    assert error.reference == "job-failed"
-    assert error.message == ("the job failed: exit code 3: psql:007_x.sql:3: ERROR:  syntax error, password ***")
-    assert error.evidence == tuple(log.replace("s3cret", "***").splitlines())
+    error = refused(tmp_path, job(tmp_path), [RUNNING, ended(3)], log)
+    assert error.reference == "migration-failed"
+    assert error.message == "007_x.sql, line 3: syntax error, password ********"
+    assert error.remedy.startswith("${EDITOR:-vi} ")
+    shown, state, *rest = error.evidence
+    assert shown == "psql:007_x.sql:3: ERROR:  syntax error, password ********"
+    assert state == "state: ended, exit code 3"
+    assert rest == ["applying 007_x.sql", "migration failed: 007_x.sql"]
     assert error.blame == "product"
 
 
 @pytest.mark.parametrize(
-    ("state", "says"),
+    ("state", "reference", "says"),
     [
-        (ended(137), "exited with code 137 (SIGKILL)"),
-        (ended(137, oom=True), "exited with code 137 (SIGKILL), out of memory"),
-        (ended(143), "exited with code 143 (SIGTERM)"),
-        (ended(139), "exited with code 139 (SIGSEGV)"),
-        (ended(1), "exited with code 1: the last line"),
+        (ended(137), "killed", "SIGKILL (exit code 137)"),
+        (ended(137, oom=True), "out-of-memory", "out of memory (exit code 137)"),
+        (ended(143), "terminated", "SIGTERM (exit code 143)"),
+        (ended(139), "crashed", "SIGSEGV (exit code 139)"),
+        (ended(1), "component-died", "exited with code 1: the last line"),
     ],
 )
 def test_a_component_that_died_says_its_exit_code_and_what_it_means(
-    state: ContainerState, says: str, tmp_path: Path
+    state: ContainerState, reference: str, says: str, tmp_path: Path
 ) -> None:
     service = replace(job(tmp_path), kind="service", ready=plan_of(tmp_path / "two").steps[2].ready)
-    log = "" if "SIG" in says else "first\nthe last line\n"
+    log = "first\nthe last line\n" if reference == "component-died" else ""
     with pytest.raises(NotReady) as raised:
-        Gate(engine=Scripted([state], log), step=service, ports={"redis": 1}).wait(str)
-    assert raised.value.reference == "component-died"
+        gate(tmp_path, service, Scripted([state], log), {"redis": 1}).wait()
+    assert raised.value.reference == reference
     assert says in raised.value.message
 
 
@@ -89,7 +110,7 @@ def test_the_components_own_product_is_to_blame_where_it_was_built_here(tmp_path
     postgres, _, redis, datastorage = plan_of(tmp_path).steps
     for step, blame in ((postgres, "infrastructure"), (redis, "infrastructure"), (datastorage, "product")):
         with pytest.raises(NotReady) as raised:
-            Gate(engine=Scripted([ended(1)]), step=step, ports={port.name: 1 for port in step.ports}).wait(str)
+            gate(tmp_path / step.name, step, Scripted([ended(1)]), {port.name: 1 for port in step.ports}).wait()
         assert raised.value.blame == blame
 
 
@@ -106,21 +127,21 @@ def test_a_dead_component_is_not_ready_though_somebody_else_answers_on_its_port(
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Pong) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         ports = {"redis": int(server.server_address[1])}
-        assert Gate(engine=Scripted([RUNNING]), step=redis, ports=ports).wait(str) == 1
+        assert gate(tmp_path / "a", redis, Scripted([RUNNING]), ports).wait() == 1
         with pytest.raises(NotReady, match="exited with code 1"):
-            Gate(engine=Scripted([ended(1)]), step=redis, ports=ports).wait(str)
+            gate(tmp_path / "b", redis, Scripted([ended(1)]), ports).wait()
         server.shutdown()
 
 
 def test_a_container_that_somebody_removed_ends_the_gate_at_once(tmp_path: Path) -> None:
-    error = refused(job(tmp_path), [RUNNING, None])
+    error = refused(tmp_path, job(tmp_path), [RUNNING, None])
     assert error.reference == "component-removed"
     assert "notification-migrations-1884d074" in error.message
 
 
 def test_what_does_not_get_ready_in_time_says_how_long_how_often_and_the_last_reason(tmp_path: Path) -> None:
-    error = refused(job(tmp_path, timeout=0.3), [RUNNING], "still at it\n")
+    error = refused(tmp_path, job(tmp_path, timeout=0.3), [RUNNING], "still at it\n")
     assert error.reference == "not-ready-in-time"
     assert error.message.startswith("not ready after 0.3 s and ")
-    assert error.evidence == ("still at it",)
+    assert error.evidence == ("state: running", "still at it")
     assert "ready.timeout" in error.remedy

@@ -1,0 +1,90 @@
+"""What the host lacks or refuses: disk, kernel limits, runtimes, user namespaces."""
+
+from __future__ import annotations
+
+from infra.causes.rules import Rule, told
+
+RULES = (
+    Rule(
+        reference="disk-full",
+        blame="infrastructure",
+        when=told(r"no space left on device", r"No space left on device", r"[Dd]isk quota exceeded.*(?:write|copy)"),
+        message="the disk is full{disk}: {line}",
+        hint="invoke infra.doctor --fix && df -h {disk_path}  # invoke images.prune frees more",
+    ),
+    Rule(
+        reference="keyring-full",
+        blame="infrastructure",
+        when=told(r"join keyctl.*[Dd]isk quota exceeded", r"create key.*quota exceeded"),
+        message="the kernel's keyrings of this user are used up: leaked containers hold them",
+        hint="invoke infra.gc && cat /proc/key-users  # then: sysctl kernel.keys.maxkeys",
+    ),
+    Rule(
+        reference="runtime-unfit",
+        blame="user",
+        when=told(
+            r"cgroups in hybrid mode not supported",
+            r"unknown version specified",
+            r"crun: .*cgroup",
+            r"this version of runc doesn't work on cgroups v2",
+        ),
+        message="the OCI runtime does not fit this host: {line}",
+        hint='python3 noxfile.py -s bootstrap  # installs runc; or runtime = "runc" in the service\'s containers.conf',
+    ),
+    Rule(
+        reference="limits-too-low",
+        blame="infrastructure",
+        when=told(
+            r"setrlimit.*[Oo]peration not permitted", r"error setting rlimit", r"rlimit.*[Oo]peration not permitted"
+        ),
+        message="this host does not allow the open files or processes that the engine asks for: {line}",
+        hint="ulimit -Hn -Hu  # default_ulimits in the service's containers.conf must be within these",
+    ),
+    Rule(
+        reference="too-many-networks",
+        blame="infrastructure",
+        when=told(
+            r"could not find free subnet from subnet pools", r"too many networks", r"exchange full|File exists.*bridge"
+        ),
+        message="the host has no room for another network: {line}",
+        hint="invoke infra.gc && podman network ls",
+    ),
+    Rule(
+        reference="tun-missing",
+        blame="infrastructure",
+        when=told(r"open\(?[\" ]*/dev/net/tun", r"/dev/net/tun.*(?:No such|denied|not permitted)"),
+        message="rootless networks need /dev/net/tun, and this account cannot open it",
+        hint="sudo modprobe tun && sudo chmod 0666 /dev/net/tun",
+    ),
+    Rule(
+        reference="subuid-missing",
+        blame="infrastructure",
+        when=told(
+            r"no subuid ranges found",
+            r"no subgid ranges found",
+            r"cannot find UID/GID for user",
+            r"insufficient UIDs or GIDs",
+            r"newuidmap.*(?:denied|not allowed|failed)",
+            r"potentially insufficient UIDs",
+        ),
+        message="this account has no range of subordinate user ids: {line}",
+        hint="sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER && podman system migrate",
+    ),
+    Rule(
+        reference="rootless-network-missing",
+        blame="user",
+        when=told(
+            r"could not find (?P<tool>slirp4netns|pasta)",
+            r"(?P<tool>slirp4netns|pasta).*(?:executable file not found|not found)",
+        ),
+        message="rootless networks need {tool}, which is not installed",
+        hint="python3 noxfile.py -s bootstrap  # installs it",
+    ),
+    Rule(
+        reference="mount-not-shared",
+        blame="infrastructure",
+        when=told(r'"/" is not a shared mount'),
+        message="the host's / is not a shared mount, which rootless containers need",
+        hint="sudo mount --make-rshared /",
+    ),
+)

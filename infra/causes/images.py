@@ -1,0 +1,131 @@
+"""Images: names, registries, builds."""
+
+from __future__ import annotations
+
+from infra.causes.facts import Facts
+from infra.causes.rules import Match, Rule, always, both, doing, either, logged, said, told
+
+_PULL = doing("pull")
+_BUILD = doing("build")
+
+
+def _step(facts: Facts) -> Match:
+    """The build step that failed, as podman announced it."""
+    steps = [line for line in facts.log if line.startswith("STEP ") or "] STEP " in line]
+    errors = [line for line in facts.log if line.startswith(("Error:", "error:"))]
+    last = (steps or errors or list(facts.log) or ["no output"])[-1].strip()
+    return Match(values={"failing": last})
+
+
+RULES = (
+    Rule(
+        reference="certificate-unknown",
+        blame="infrastructure",
+        when=told(
+            r"certificate signed by unknown authority|unable to get local issuer certificate|certificate verify failed"
+            r"|self[- ]signed certificate in certificate chain|[Cc]ertificate verification failed"
+        ),
+        message="TLS is refused: the certificate is signed by an authority that is not trusted there",
+        hint="SSL_CERT_FILE=/path/to/bundle.crt {again}  # the bundle that holds your house's authority",
+    ),
+    Rule(
+        reference="rate-limited",
+        blame="infrastructure",
+        when=told(r"toomanyrequests|429 Too Many Requests|rate limit"),
+        message="the registry refuses for now: too many requests (429)",
+        hint="podman login {registry}  # or wait; INFRA_IMAGES=local builds it from packages",
+    ),
+    Rule(
+        reference="image-denied",
+        blame="user",
+        when=both(
+            _PULL,
+            told(
+                r"requested access to the resource is denied|unauthorized|authentication required|403 Forbidden|denied:"
+            ),
+        ),
+        message="the registry has no image {image} for you: it is private, or there is none of that name",
+        hint="podman login {registry} && podman pull {image}  # or mend the name in {component_file}",
+    ),
+    Rule(
+        reference="image-unknown",
+        blame="user",
+        when=both(_PULL, told(r"manifest unknown|name unknown|not found|no such image")),
+        message="the registry has no image {image}: it is misspelt, or it was never published",
+        hint="${{EDITOR:-vi}} {component_file}  # image; look: skopeo list-tags docker://{repository}",
+    ),
+    Rule(
+        reference="registry-broken",
+        blame="infrastructure",
+        when=both(
+            _PULL, told(r"50[0234] (?:Internal|Bad|Service|Gateway)|(?:status|code)[: ]+50[0234]|gateway timeout")
+        ),
+        message="the registry answers with a server error: {said}",
+        hint="podman pull {image}  # later; INFRA_IMAGES=local builds it from packages",
+    ),
+    Rule(
+        reference="registry-unreachable",
+        blame="infrastructure",
+        when=both(
+            _PULL,
+            told(
+                r"no such host|connection refused|i/o timeout|no route to host|network is unreachable|connection reset"
+                r"|context deadline exceeded|server misbehaving|name resolution|: EOF|tls:|x509:"
+            ),
+        ),
+        message="no registry answers for {image}: {said}",
+        hint="podman pull {image}  # or add a recipe, local/<name>.toml, to the catalogue",
+    ),
+    Rule(
+        reference="pull-failed",
+        blame="infrastructure",
+        when=both(_PULL, always),
+        message="{image} could not be pulled: {said}",
+        hint="podman pull {image}",
+    ),
+    Rule(
+        reference="base-image-missing",
+        blame="user",
+        when=both(_BUILD, logged(r"(?:manifest unknown|name unknown|requested access to the resource is denied)")),
+        message="a base image could not be had: {line}",
+        hint="${{EDITOR:-vi}} {containerfile}  # FROM; bases that the catalogue knows come in as build arguments",
+    ),
+    Rule(
+        reference="short-name",
+        blame="user",
+        when=either(
+            told(r"short-name (?:\"?(?P<name>[^\"\s]+)\"? )?(?:did not resolve|resolution enforced)"),
+            told(r"repository name must be canonical"),
+        ),
+        message="an image has no registry in its name, so which one is meant depends on the host: {line}",
+        hint="${{EDITOR:-vi}} {containerfile}  # docker.io/library/NAME:TAG",
+    ),
+    Rule(
+        reference="build-file-missing",
+        blame="user",
+        when=both(
+            _BUILD,
+            logged(
+                r"(?:COPY|ADD).*no such file or directory",
+                r"copier: stat: \"(?P<path>[^\"]+)\": no such file or directory",
+                r"no items matching glob .*\"(?P<path>[^\"]+)\"",
+            ),
+        ),
+        message="the Containerfile copies what the build's context does not have: {line}",
+        hint="git -C {workspace} status --short --ignored  # what git does not track is in no build",
+    ),
+    Rule(
+        reference="build-failed",
+        blame="raised",
+        when=both(_BUILD, _step),
+        message="{image} could not be built ({said}): {failing}",
+        hint="less {log}",
+    ),
+    Rule(
+        reference="image-vanished",
+        blame="infrastructure",
+        when=both(doing("start"), said(r"no such image|image not known|unable to find '[^']*' in local storage")),
+        message="its image {image} was there, and is not any more: somebody has removed it while the run went on",
+        hint="invoke infra.gc && podman events --stream=false --since 10m --filter event=remove  # who prunes here?",
+    ),
+)

@@ -1,0 +1,179 @@
+"""From a fault to its cause: the facts of a component are collected here, and judged in `causes`.
+
+Asks the engine, the kernel and PostgreSQL only what the fault wants, once, while everything is still there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from infra import probes
+from infra.causes.facts import ContainerFacts, Doing, Facts, FileFacts, MemoryFacts
+from infra.causes.table import OF_SUITES, Found, find, judged
+from infra.engine import sockets
+from infra.engine.client import Engine
+from infra.engine.types import ContainerState
+from infra.errors import InfraError, NotReady
+from infra.model import PostgresProbe
+from infra.plan import Plan, PlannedStep
+
+_LINES = 60
+_KILLED = (137, 143)
+_NOT_STARTED = "not started yet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """The stack in which a fault shows. `started` and `ports` grow with it; `memory` is what a component had."""
+
+    engine: Engine
+    plan: Plan
+    started: list[PlannedStep]
+    ports: Mapping[str, Mapping[str, int]]
+    addresses: Mapping[str, str]
+    memory: Callable[[PlannedStep, ContainerState], MemoryFacts | None] = field(default=lambda _step, _state: None)
+
+    def gone(self, step: PlannedStep) -> NotReady:
+        """Return the error for a container that does not exist any more."""
+        return NotReady(
+            f"the container {step.container} is gone: somebody removed it",
+            reference="component-removed",
+            remedy="podman events --stream=false --since 10m --filter event=remove  # who prunes here?",
+            step=step.name,
+        )
+
+    def died(self, step: PlannedStep, state: ContainerState, doing: Doing) -> NotReady:
+        """Return the error for a container that has ended, or in which the kernel has killed something."""
+        error = self._judged(step, doing, state)
+        error.shown = state.finished
+        return error
+
+    def late(self, step: PlannedStep, said: str, *, waited_s: float, polls: int) -> NotReady:
+        """Return the error for a component that runs and did not get ready, or never can."""
+        state = self._state(step)
+        if state is None:
+            return self.gone(step)
+        return self._judged(step, "gate", state, said=self.plan.mask(said), waited_s=waited_s, polls=polls)
+
+    def refused(self, step: PlannedStep, image: str, error: InfraError) -> NotReady:
+        """Return the error for a container that the engine would not create or start."""
+        return self._judged(step, "start", self._state(step), said=error.message, image=image)
+
+    def suite(self, log: tuple[str, ...]) -> Found | None:
+        """Return the cause of a red suite that its failures' own words show, or those of the components."""
+        inside = [line for step in self.started for line in self._log(step)]
+        for lines in (log, tuple(line for line in inside if "no partition of relation" in line)):
+            if (found := self._red(lines)) is not None:
+                return found
+        return None
+
+    def _red(self, log: tuple[str, ...]) -> Found | None:
+        return find(
+            Facts(
+                doing="suite",
+                step="suite",
+                kind="suite",
+                service=self.plan.service,
+                log=log,
+                ports={str(n): f"{name}.{port}" for name, known in self.ports.items() for port, n in known.items()},
+                places=self.plan.places,
+            ),
+            OF_SUITES,
+        )
+
+    def _judged(
+        self,
+        step: PlannedStep,
+        doing: Doing,
+        state: ContainerState | None,
+        *,
+        said: str = "",
+        image: str = "",
+        waited_s: float | None = None,
+        polls: int = 0,
+    ) -> NotReady:
+        return judged(
+            NotReady,
+            Facts(
+                doing=doing,
+                step=step.name,
+                kind=step.kind,
+                service=self.plan.service,
+                ours=step.image.build is not None,
+                said=said,
+                log=self._log(step) if state is not None else (),
+                container=self._container(step, state, doing) if state is not None else None,
+                image=image or step.image.ref,
+                others=dict(self._others()),
+                addresses=self.addresses,
+                files={f.path: FileFacts(mode=f"{f.mode:04o}", owner=f.owner) for f in step.files},
+                places={**self.plan.places, **step.places, "container": step.container},
+                asked_port=next((p.container for p in step.ports if p.name == getattr(step.ready, "port", None)), None),
+                waited_s=waited_s,
+                polls=polls,
+                waits_for=self._waits_for(step) if doing == "gate" and waited_s is not None else (),
+            ),
+        )
+
+    def _container(self, step: PlannedStep, state: ContainerState, doing: Doing) -> ContainerFacts:
+        lived = (state.finished - state.started).total_seconds() if state.started and state.finished else None
+        return ContainerFacts(
+            status=state.status,
+            exit_code=state.exit_code,
+            oom_flag=state.oom_killed,
+            error=self.plan.mask(state.error),
+            lived_s=lived if state.dead and lived is not None and lived >= 0 else None,
+            asked=self._asked(step) if state.dead and state.exit_code in _KILLED else (),
+            stop_grace_s=state.stop_grace_s,
+            memory=self.memory(step, state),
+            listens=sockets.listening(state.pid) if state.pid and doing == "gate" else None,
+            cpu_s=sockets.cpu_s(state.pid) if state.pid and doing == "gate" else None,
+            user=state.user or "root",
+        )
+
+    def _others(self) -> Iterator[tuple[str, str]]:
+        """Yield each component of the stack with its state, in words."""
+        started = {step.name for step in self.started}
+        for step in self.plan.steps:
+            state = self._state(step) if step.name in started else None
+            if step.name not in started:
+                yield step.name, _NOT_STARTED
+            elif state is None:
+                yield step.name, "is gone"
+            elif state.dead:
+                done = step.kind == "job" and state.exit_code == 0
+                yield step.name, "ready" if done else f"exited with code {state.exit_code}"
+            else:
+                yield step.name, "ready" if state.status == "running" else f"is {state.status}"
+
+    def _state(self, step: PlannedStep) -> ContainerState | None:
+        with contextlib.suppress(InfraError):
+            return self.engine.state(step.container)
+        return None
+
+    def _log(self, step: PlannedStep) -> tuple[str, ...]:
+        """Return the last lines of a component's log, secrets masked; none where it cannot be had."""
+        with contextlib.suppress(InfraError):
+            # Asked for the last lines only, Podman 4.3.1 turns the pieces of one line round: "2:002_bad.sql:psql:".
+            return tuple(map(self.plan.mask, self.engine.logs(step.container).splitlines()[-_LINES:]))
+        return ()
+
+    def _asked(self, step: PlannedStep) -> tuple[str, ...]:
+        """Return what the engine was asked to do with a container, by its events."""
+        with contextlib.suppress(InfraError):
+            events = self.engine.event_names(step.container)
+            return tuple(name for name in events if name in ("stop", "kill", "restart"))
+        return ()
+
+    def _waits_for(self, step: PlannedStep) -> tuple[str, ...]:
+        """Ask the stack's PostgreSQL who holds what a job waits for."""
+        if step.kind != "job":
+            return ()
+        for other in self.started:
+            if isinstance(other.ready, PostgresProbe) and other.name in self.ports:
+                return tuple(
+                    map(self.plan.mask, probes.lock_holders(other.ready, self.ports[other.name][other.ready.port]))
+                )
+        return ()

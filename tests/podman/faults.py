@@ -1,0 +1,203 @@
+"""What the tests of the recorded faults share: small catalogues, and one look at how a fault is told everywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from product import CATALOG, Done, Project, eventually, free_ports, new_run
+
+from infra.causes.table import BY_REFERENCE
+
+DEBIAN = "docker.io/library/debian:trixie-slim"
+# Where a bench wants to see what the tests have measured: a line of JSON for each fault.
+ROWS = "INFRA_TEST_FAULTS"
+# What a remedy begins with: a person can paste it.
+_COMMANDS = re.compile(
+    r"^(?:sudo |cd \S+ && |[A-Z_]+=\S+ )*"
+    r"(?:\$\{EDITOR:-vi\}|(?:invoke|nox|podman|less|git|kill|ss|df|ls|grep|cat|ulimit"
+    r"|unset|export|python3|pip|go|apt-get|apt|dmesg|mount|usermod|modprobe|skopeo|ginkgo|pytest|chmod|mv|rm|cp|env"
+    r"|sysctl)\b)"
+)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A run that has ended because of a fault, as a person and as a program see it."""
+
+    done: Done
+    report: dict[str, Any]
+    folder: Path
+
+    @property
+    def cause(self) -> dict[str, Any]:
+        return dict(self.report["cause"])
+
+    @property
+    def line(self) -> str:
+        """The first line that a person sees of it."""
+        return first_line(self.done.text)
+
+    def log(self, name: str) -> str:
+        return (self.folder / "logs" / name).read_text(encoding="utf-8")
+
+
+def first_line(text: str) -> str:
+    """The line that says how it ended, where, why, and what to do."""
+    words = "failed|invalid|unavailable|not-ready|no-image|internal|interrupted"
+    found = re.search(rf"^(?:{words}): .*$", text, re.MULTILINE)
+    assert found, f"no line says why: {text}"
+    return found[0]
+
+
+def caused(project: Project, service: str = "faulty", *words: str, ports: str = "fixed", **env: str | None) -> Fault:
+    """Run the suite of a service that cannot pass, to its end."""
+    run = new_run()
+    rest = words[words.index("--") :] if "--" in words else ()
+    own = words[: len(words) - len(rest)]
+    done = project.invoke("suite.run", "--service", service, "--run", run, "--ports", ports, *own, *rest, **env)
+    return Fault(done, project.report(run), project.runs / run)
+
+
+def is_told(
+    fault: Fault,
+    *,
+    reference: str,
+    blame: str,
+    code: int,
+    step: str | None,
+    says: Sequence[str] = (),
+    remedy: str = "",
+    shows: Sequence[str] = (),
+) -> None:
+    """The same cause on the console, in report.json, JUnit and diagnosis.md: step, cause, remedy, then evidence."""
+    cause, text = fault.cause, fault.done.text
+    assert (cause["reference"], fault.report["blame"], fault.done.code) == (reference, blame, code), text
+    assert reference in BY_REFERENCE, f"{reference} has no rule, so infra.explain knows nothing of it"
+    assert BY_REFERENCE[reference].blame in (blame, "component", "raised")
+    assert cause["step"] == step
+    assert fault.report["left_behind"] == []
+    where = f"{step}: " if step else ""
+    assert fault.line == f"{fault.report['outcome']}: {where}{cause['message']}; to do: {cause['remedy']}"
+    assert _COMMANDS.match(cause["remedy"]), f"no command: {cause['remedy']}"
+    assert subprocess.run(("bash", "-n", "-c", cause["remedy"]), capture_output=True, check=False).returncode == 0
+    assert "{" not in cause["remedy"].replace("${EDITOR", ""), "a placeholder was left"
+    for words in says:
+        assert words in cause["message"], f"{words!r} is not in {cause['message']!r}"
+    assert remedy in cause["remedy"]
+    evidence = "\n".join(cause["evidence"])
+    for words in shows:
+        assert words in evidence, f"{words!r} is not shown by {evidence!r}"
+    page = (fault.folder / "diagnosis.md").read_text(encoding="utf-8")
+    assert page.startswith(f"# {fault.line}\n")
+    errors = [
+        one
+        for suite in ElementTree.parse(fault.folder / "junit.xml").getroot()
+        for case in suite
+        for one in case
+        if one.tag in ("error", "failure")
+    ]
+    assert errors, "JUnit shows a failed run as green"
+    if outcome_of_setup(fault):
+        assert reference in [one.get("type") for one in errors]
+
+
+def outcome_of_setup(fault: Fault) -> bool:
+    """Whether no test of the suite's own has failed, so that JUnit's failure is a case of the set-up."""
+    return not (fault.report["suite"] or {}).get("failed")
+
+
+def written_down(number: str, how: str, fault: Fault, seconds: float | None = None) -> None:
+    """Keep the row of a fault for the table: `seconds` from the moment it showed to the line that names it."""
+    if target := os.environ.get(ROWS):
+        after = seconds if seconds is not None else fault.cause.get("named_after_s")
+        row = {"fault": number, "how": how, "line": fault.line, "seconds": after, "blame": fault.report["blame"]}
+        with Path(target).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row | {"reference": fault.cause["reference"]}) + "\n")
+
+
+def script(text: str) -> str:
+    """The words of a component's `command` that run a shell script; braces are placeholders in a catalogue."""
+    return f"command = {json.dumps(['sh', '-c', text.replace('{', '{{').replace('}', '}}')])}\n"
+
+
+def small_catalog(
+    folder: Path,
+    components: Mapping[str, str],
+    stack: Sequence[str],
+    *,
+    suite: str = 'runner = "pytest"\npaths = ["ok"]\n',
+    tier: str = "",
+    ports: Mapping[str, int] | None = None,
+    service: str = "faulty",
+) -> Path:
+    """A catalogue of one service. `components` has the text of each file; what is not in it is the real one's.
+
+    The default image is a Debian without anything in it. Host ports are free ones unless `ports` says which
+    (`component` or `component.port`).
+    """
+    (folder / "components").mkdir(parents=True)
+    (folder / "services").mkdir()
+    shutil.copytree(CATALOG / "local", folder / "local")
+    lines = []
+    for name in stack:
+        path = folder / "components" / f"{name}.toml"
+        if name in components:
+            text = components[name]
+            path.write_text(text if "image =" in text else f'image = "{DEBIAN}"\n{text}', encoding="utf-8")
+        else:
+            shutil.copy(CATALOG / "components" / path.name, path)
+        names = _port_names(path)
+        given = [(ports or {}).get(f"{name}.{one}") or (ports or {}).get(name) for one in names]
+        numbers = [port or free for port, free in zip(given, free_ports(len(names)), strict=True)] if names else []
+        if len(names) == 1:
+            lines.append(f"{name} = {numbers[0]}")
+        elif names:
+            inner = ", ".join(f"{one} = {number}" for one, number in zip(names, numbers, strict=True))
+            lines.append(f"{name} = {{ {inner} }}")
+    text = f'language = "python"\nstack = {json.dumps(list(stack))}\n[ports]\n' + "\n".join(lines)
+    text += f"\n[tiers.integration]\n{tier}\n[tiers.integration.suite]\n{suite}"
+    (folder / "services" / f"{service}.toml").write_text(text, encoding="utf-8")
+    return folder
+
+
+def _port_names(path: Path) -> list[str]:
+    import tomllib
+
+    return list(tomllib.loads(path.read_text(encoding="utf-8")).get("ports", {}))
+
+
+def small_workspace(folder: Path, files: Mapping[str, str] | None = None) -> Path:
+    """A workspace with one test that passes (`ok/test_ok.py`) and what else is given; git tracks it."""
+    from product import git
+
+    given = {"ok/test_ok.py": "def test_ok():\n    assert True\n", **(files or {})}
+    for name, text in given.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    git(folder, "init", "--quiet")
+    git(folder, "add", "--all")
+    return folder
+
+
+class Stopwatch:
+    """How long after something was done a running product says a line."""
+
+    def __init__(self) -> None:
+        self.began = time.monotonic()
+
+    def until(self, said: list[str], pattern: str, seconds: float = 60.0) -> float:
+        """Wait until a line matches; return the seconds since the watch was made."""
+        known = re.compile(pattern)
+        eventually(f"a line like {pattern}", lambda: any(known.search(line) for line in said), seconds, 0.01)
+        return time.monotonic() - self.began
