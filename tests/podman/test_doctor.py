@@ -160,7 +160,8 @@ def process(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     code += "    held.bind(('127.0.0.1', int(sys.argv[2])))\n    held.listen()\ntime.sleep(300)\n"
 
     def start(name: str, *words: str, owner: str | None) -> subprocess.Popen[bytes]:
-        path = tmp_path / name
+        path = tmp_path / f"program{len(started)}" / name
+        path.parent.mkdir()
         path.write_text(f"#!{sys.executable}\n{code}", encoding="utf-8")
         path.chmod(0o755)
         env = {key: value for key, value in os.environ.items() if key != ENV_OWNER}
@@ -220,7 +221,20 @@ def on_small_disks(project: Project, script: str, *words: str, **more: str) -> D
     """Run invoke where only its own processes see other disks: `script` mounts them."""
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         pytest.skip("only root mounts")
-    argv = ("unshare", "--mount", "sh", "-ec", f'{script}\nexec "$@"', "sh", sys.executable, "-m", "invoke", *words)
+    argv = (
+        "unshare",
+        "--mount",
+        "--propagation",
+        "slave",
+        "sh",
+        "-ec",
+        f'{script}\nexec "$@"',
+        "sh",
+        sys.executable,
+        "-m",
+        "invoke",
+        *words,
+    )
     env = project.environment(**more)
     done = subprocess.run(argv, cwd=project.folder, env=env, capture_output=True, text=True, timeout=120, check=False)
     return Done(argv, done.returncode, done.stdout, done.stderr)
