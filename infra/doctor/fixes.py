@@ -5,6 +5,7 @@ Nothing is decided here by what a check has seen: the sweep, the cache and the f
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import Future
 
@@ -13,6 +14,8 @@ from infra.doctor import engine as checks
 from infra.doctor.checks import GB
 from infra.engine.store import Stored
 from infra.lease import Lease
+
+_STORED_S = 10.0
 
 
 def apply(held: Lease, ours: Future[Stored], say: Callable[[str], None]) -> None:
@@ -29,7 +32,10 @@ def apply(held: Lease, ours: Future[Stored], say: Callable[[str], None]) -> None
     for one in stale:
         say(f"end the {one}: its container is gone")
     processes.kill(one.process for one in stale)
-    stored = None if held.connection.remote or ours.exception() else ours.result()
+    stored: Stored | None = None
+    if not held.connection.remote:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, TimeoutError):
+            stored = ours.result(_STORED_S)
     aged = checks.aged(engine, stored)
     if aged:
         size = sum(image.size for image in aged) / GB

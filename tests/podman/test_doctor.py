@@ -221,20 +221,9 @@ def on_small_disks(project: Project, script: str, *words: str, **more: str) -> D
     """Run invoke where only its own processes see other disks: `script` mounts them."""
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         pytest.skip("only root mounts")
-    argv = (
-        "unshare",
-        "--mount",
-        "--propagation",
-        "slave",
-        "sh",
-        "-ec",
-        f'{script}\nexec "$@"',
-        "sh",
-        sys.executable,
-        "-m",
-        "invoke",
-        *words,
-    )
+    # What the host mounts meanwhile (others' network namespaces) is to be seen, or no container can be listed.
+    unshare = ("unshare", "--mount", "--propagation", "slave", "sh", "-ec", f'{script}\nexec "$@"', "sh")
+    argv = (*unshare, sys.executable, "-m", "invoke", *words)
     env = project.environment(**more)
     done = subprocess.run(argv, cwd=project.folder, env=env, capture_output=True, text=True, timeout=120, check=False)
     return Done(argv, done.returncode, done.stdout, done.stderr)
