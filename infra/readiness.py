@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, retry_if_result, wait_exponential
 
 from infra import probes
+from infra.away import Mark
 from infra.engine.client import Engine
 from infra.engine.types import ContainerState
 from infra.errors import InfraError, NotReady
@@ -75,6 +76,24 @@ class Gate:
         return polls
 
 
+def until(ask: Callable[[], str | None], seconds: float) -> str | None:
+    """Ask until there is nothing more to wait for (None), or the time is over; return what it was then, in words."""
+    start = began = time.monotonic()
+
+    def poll() -> str | None:
+        nonlocal began
+        began = time.monotonic()
+        return ask()
+
+    asking = Retrying(
+        retry=retry_if_result(lambda why: why is not None),
+        wait=wait_exponential(multiplier=_FIRST_S, exp_base=_GROWTH, max=_LONGEST_S),
+        stop=lambda _: began - start >= seconds,
+        retry_error_callback=lambda call: str(call.outcome.result()) if call.outcome else "no answer",
+    )
+    return asking(poll)
+
+
 def gone(step: PlannedStep) -> NotReady:
     """Return the error for a container that does not exist any more."""
     return NotReady(
@@ -82,6 +101,17 @@ def gone(step: PlannedStep) -> NotReady:
         reference="component-removed",
         remedy="run it again; do not prune containers while a run is going on",
         step=step.name,
+    )
+
+
+def taken_away(step: PlannedStep, state: ContainerState, mark: Mark) -> NotReady:
+    """Return the error for a container that somebody else has killed or frozen on purpose."""
+    return NotReady(
+        f"{mark.who} took {step.name} away deliberately: the container is {state.status}",
+        reference="component-taken-away",
+        remedy="invoke suite.run --fresh --ports auto  # a stack of its own, that nobody else takes apart",
+        step=step.name,
+        blame="test" if mark.by else "user",
     )
 
 

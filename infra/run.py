@@ -159,10 +159,13 @@ class Run:
                 self._consume(self._ready(stack, made.run), goal)
 
     def _consume(self, ready: ReadyStack, goal: Goal) -> None:
-        if goal == "serve":
-            self.consumer.serve(ready)
-        else:
-            self.consumer.suite(ready)
+        try:
+            if goal == "serve":
+                self.consumer.serve(ready)
+            else:
+                self.consumer.suite(ready)
+        finally:
+            self.consumer.note_away(ready)
 
     def _ready(self, stack: Stack, run: str) -> ReadyStack:
         return ReadyStack(plan=stack.plan, run=run, ports=stack.ports, lease=stack.lease, look=stack.look)

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from infra import labels, ports, probes
+from infra import away, labels, ports, probes
 from infra.engine import host
 from infra.engine.client import Engine
 from infra.engine.transport import EngineRefused
@@ -17,7 +17,7 @@ from infra.errors import InfraError, NotReady
 from infra.lease import Lease
 from infra.lease_names import bridge
 from infra.plan import Plan, PlannedStep
-from infra.readiness import Gate, died, gone
+from infra.readiness import Gate, died, gone, taken_away
 from infra.watch import Recorder
 
 _AUTO_PORT_TRIES = 5
@@ -78,12 +78,21 @@ class Stack:
     def look(self) -> None:
         """Look once at every long-running component; raise `NotReady` for one that has died."""
         for step in self.started:
-            if step.kind == "service":
-                state = self.engine.state(step.container)
-                if state is None:
-                    raise gone(step)
-                if state.dead:
-                    raise died(self.engine, step, state, self.plan.mask)
+            if step.kind == "service" and (error := self._fault(step)) is not None:
+                raise error
+
+    def _fault(self, step: PlannedStep) -> NotReady | None:
+        """Return what is wrong with a component. What this run has taken away itself is no fault of anybody."""
+        state = self.engine.state(step.container)
+        if state is not None and not state.dead and state.status != "paused":
+            return None
+        marks = away.marks(step.container)
+        if state is not None and marks:
+            return None if any(mark.by == self.plan.run for mark in marks) else taken_away(step, state, marks[0])
+        state = self.engine.state(step.container)  # it may have been started since, and its mark taken away
+        if state is None:
+            return gone(step)
+        return died(self.engine, step, state, self.plan.mask) if state.dead else None
 
     def adopt(self, step: PlannedStep) -> int:
         """Take over a container that another run has started, behind its gate; return the number of polls."""
@@ -91,10 +100,15 @@ class Stack:
         runs = state is not None and (state.status == "running" or (step.kind == "job" and state.dead))
         if state is None or not runs or state.labels.get(labels.DECLARED) != step.declared:
             what = "gone" if state is None else "declared otherwise by now" if runs else state.status
+            remedy = f"invoke infra.down --service {self.plan.service}, then infra.up; or --fresh --ports auto"
+            if state is not None and not runs and step.kind == "service":
+                remedy = f"invoke infra.start --component {step.name} --run {state.labels.get(labels.RUN)}"
+                if marks := away.marks(step.container):
+                    what += f": {marks[0].who} took it away deliberately"
             raise NotReady(
                 f"{step.container} of the stack that is up is {what}",
                 reference="stack-not-usable",
-                remedy=f"invoke infra.down --service {self.plan.service}, then infra.up; or --fresh --ports auto",
+                remedy=remedy,
                 step=step.name,
                 blame="user",
             )

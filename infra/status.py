@@ -46,7 +46,7 @@ def host_ports(engine: Engine, step: PlannedStep) -> dict[str, int]:
             remedy="invoke infra.status",
             step=step.name,
         )
-    return {port.name: state.ports[port.container] for port in step.ports if port.container in state.ports}
+    return step.host_ports(state.ports)
 
 
 def describe(engine: Engine, catalog: Catalog, found: FoundRun) -> dict[str, Any]:

@@ -136,6 +136,14 @@ class Engine(Transport):
         path = f"/containers/{container}/stop"
         self._call("POST", path, params={"timeout": str(int(grace_s))}, gone_ok=True, timeout=timeout)
 
+    def kill(self, container: str, signal: str) -> None:
+        """Send a signal to a container's first process."""
+        self._call("POST", f"/containers/{container}/kill", params={"signal": signal})
+
+    def freeze(self, container: str, *, frozen: bool) -> None:
+        """Freeze all processes of a container, or let them go on."""
+        self._call("POST", f"/containers/{container}/{'pause' if frozen else 'unpause'}")
+
     def remove(self, container: str) -> None:
         """Kill and remove a container with its anonymous volumes; no grace."""
         # Without "volumes" (the libpod path does not know Docker's "v") its anonymous volumes stay, nobody's.
