@@ -249,7 +249,7 @@ def signal_name(text: str) -> str:
         raise Invalid(
             f'"{text}" is no signal that takes a component away (known: {", ".join(SIGNALS)})',
             reference="unknown-signal",
-            remedy="--signal KILL",
+            remedy="invoke infra.kill --help",
         )
     return name
 

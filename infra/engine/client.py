@@ -83,8 +83,7 @@ class Engine(Transport):
             "image_volume_mode": "ignore",
             "log_configuration": {"driver": "k8s-file"},
         }
-        if spec.command:
-            body["command"] = list(spec.command)
+        body |= {"command": list(spec.command)} if spec.command else {}
         if spec.memory_mb is not None:
             limit = spec.memory_mb * 1024 * 1024
             body["resource_limits"] = {"memory": {"limit": limit, "swap": limit}}
@@ -261,8 +260,9 @@ def _filters(labels: Mapping[str, str]) -> str:
     return json.dumps({"label": [f"{key}={value}" if value else key for key, value in labels.items()]})
 
 
-def _attachment(spec: ContainerSpec) -> dict[str, list[str]]:
-    return {"aliases": [spec.alias], **({"static_ips": [spec.address]} if spec.address else {})}
+def _attachment(spec: ContainerSpec) -> dict[str, Any]:
+    own = {"static_ips": [spec.address], "static_mac": spec.mac} if spec.address else {}
+    return {"aliases": [spec.alias], **own}
 
 
 def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -104,8 +104,12 @@ def _wanted(what: str, timeout: str) -> tuple[components.For, float]:
                 return known, float(str(seconds(timeout)))
             except ValueError as error:
                 what = f'--timeout is a duration such as 500ms, 30s or 15m, not "{timeout}"'
-                raise Invalid(what, reference="arguments", remedy="--timeout 30s") from error
-    raise Invalid(f'--for is {" or ".join(components.FOR)}, not "{what}"', reference="arguments", remedy="--for ready")
+                raise Invalid(what, reference="arguments", remedy="invoke infra.wait --help") from error
+    raise Invalid(
+        f'--for is {" or ".join(components.FOR)}, not "{what}"',
+        reference="arguments",
+        remedy="invoke infra.wait --help",
+    )
 
 
 TASKS = (kill, pause, start, wait)
