@@ -111,7 +111,7 @@ def hold(run: str, service: str, tier: str, log: Path | None = None) -> Iterator
 def engine_at_hand(run: str) -> Engine | None:
     """Return the engine of a run that goes on on this host, where it answers: its own service needs no other one."""
     known = engine_of(run)
-    if known is None:
+    if known is None or (known[0].startswith("unix://") and not Path(known[0].removeprefix("unix://")).exists()):
         return None
     try:
         engine = Engine(known[0], identity=known[1])

@@ -117,6 +117,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "infra.serve",
             "infra.starter",
             "infra.pytest_plugin",
+            "infra.pytest_components",
             "infra.tasks.__main__",
             "infra.tasks.common",
             "infra.tasks.components",
@@ -134,7 +135,7 @@ FOREIGN = {
     "requests": {"infra.engine.transport", "infra.engine.client", "infra.probes"},
     "psycopg": {"infra.probes", "infra.databases"},
     "redis": {"infra.redis_numbers"},
-    "pytest": {"infra.pytest_plugin"},
+    "pytest": {"infra.pytest_plugin", "infra.pytest_components"},
     "tenacity": {"infra.readiness"},
     "pydantic": {"infra.values", "infra.model", "infra.catalog.loading", "infra.catalog.explaining"},
     "rich": {"infra.reporters.console", "infra.tasks.common", "infra.serve"},
@@ -160,6 +161,7 @@ FOREIGN = {
         "infra.registry",
         "infra.engine.discover",
         "infra.starter",
+        "infra.pytest_components",
     },
 }
 STANDARD_ONLY = ("infra.catalog.names", "infra.errors", "infra.tools", "infra.bootstrap")
