@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from infra import away, lease_names, plan, probes
-from infra.catalog.loading import load
+from infra.catalog.declared import Catalog
 from infra.engine.client import Engine
 from infra.engine.transport import EngineRefused
 from infra.engine.types import ContainerState
@@ -216,10 +216,10 @@ def program(settings: Settings, folder: Path) -> Path:
     return path
 
 
-def find(engine: Engine, settings: Settings, found: FoundRun, run: str, component: str) -> Target:
+def find(engine: Engine, catalog: Catalog, settings: Settings, found: FoundRun, run: str, component: str) -> Target:
     """Return a component of a run that was found. `run` is what was asked for: it may use the stack of another one."""
     _refuse_not_ours(found)
-    made = plan.make(load(settings.catalog), settings, service=found.service, tier=found.tier, run=found.run)
+    made = plan.make(catalog, settings, service=found.service, tier=found.tier, run=found.run)
     names = [step.name for step in made.steps]
     step = next((step for step in made.steps if step.name == component), None)
     if step is None:

@@ -86,11 +86,12 @@ def _do(
     with common.told():
         asked = checked()
         settings = common.read_settings()
+        catalog = load(settings.catalog)
         of = run or ("" if service else os.environ.get(labels.ENV_RUN, ""))
         with common.engine_of(of) as engine:
             stack = lease_names.stack_of(of) if of else ""
-            found = status_of.one_run(engine, load(settings.catalog), service, tier, stack)
-            said = work(components.find(engine, settings, found, of, component), asked)
+            found = status_of.one_run(engine, catalog, service, tier, stack)
+            said = work(components.find(engine, catalog, settings, found, of, component), asked)
         if json:
             common.show(asdict(said))
         else:

@@ -18,11 +18,14 @@ const (
 	Redis    Component = "redis"
 )
 
+// away is what this process has taken away and not started again.
+var away = map[Component]bool{}
+
 // Kill ends the component by a signal (KILL, INT, TERM ...) and returns when it
 // has ended. When the spec is over it is started again, whatever became of that.
 func (c Component) Kill(ctx context.Context, signal string) {
 	GinkgoHelper()
-	DeferCleanup(func(ctx SpecContext) { c.Start(ctx) })
+	c.startAfterwards()
 	c.infra(ctx, "infra.kill", "--signal", signal)
 }
 
@@ -30,7 +33,7 @@ func (c Component) Kill(ctx context.Context, signal string) {
 // connections stay, and nothing answers.
 func (c Component) Pause(ctx context.Context) {
 	GinkgoHelper()
-	DeferCleanup(func(ctx SpecContext) { c.Start(ctx) })
+	c.startAfterwards()
 	c.infra(ctx, "infra.pause")
 }
 
@@ -39,6 +42,17 @@ func (c Component) Pause(ctx context.Context) {
 func (c Component) Start(ctx context.Context) {
 	GinkgoHelper()
 	c.infra(ctx, "infra.start")
+	delete(away, c)
+}
+
+func (c Component) startAfterwards() {
+	GinkgoHelper()
+	away[c] = true
+	DeferCleanup(func(ctx SpecContext) {
+		if away[c] {
+			c.Start(ctx)
+		}
+	})
 }
 
 // WaitUntilReady is for what is killed or started elsewhere.
