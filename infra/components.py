@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from infra import away, lease_names, plan, probes
+from infra import away, lease_names, plan, ports, probes
 from infra.catalog.declared import Catalog
 from infra.engine.client import Engine
 from infra.engine.transport import EngineRefused
@@ -98,7 +98,7 @@ class Target:
             self.engine.freeze(self.step.container, frozen=False)
         elif state.status != "running":
             what = "started"
-            self._start()
+            self._start(state)
         polls = Gate(engine=self.engine, step=self.step, ports=self.step.host_ports(self._there().ports)).wait(
             self.made.mask
         )
@@ -135,10 +135,13 @@ class Target:
         holders = (self.run,) if self.run else tuple(lease_names.users_of(self.stack))
         away.put(self.step.container, self.run, holders)
 
-    def _start(self) -> None:
+    def _start(self, state: ContainerState) -> None:
         try:
             self.engine.start(self.step.container)
         except EngineRefused as error:
+            for port in self.step.host_ports(state.ports).values():
+                if not ports.is_free(port):  # somebody has taken it meanwhile
+                    raise ports.taken(self.step.name, port, self.engine) from error
             raise NotReady(
                 f"the engine could not start {self.step.name} again: {error.message}",
                 reference="start-refused",
@@ -154,9 +157,9 @@ class Target:
     def _not_ready(self) -> str | None:
         state = self._there()
         if state.status == "running":
-            ports = self.step.host_ports(state.ports)
-            whole = len(ports) == len(self.step.ports)
-            return probes.check(self.step.ready, ports, state) if whole else "its ports are not published yet"
+            published = self.step.host_ports(state.ports)
+            whole = len(published) == len(self.step.ports)
+            return probes.check(self.step.ready, published, state) if whole else "its ports are not published yet"
         if state.dead and not away.marks(self.step.container) and self._there().dead:
             raise died(self.engine, self.step, state, self.made.mask)
         return f"its container is {state.status}"
