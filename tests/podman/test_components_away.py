@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -312,3 +313,19 @@ def test_a_run_that_is_not_there_or_not_ours_is_refused(away: Project, engine: E
     finally:
         engine.remove(name)
         engine.remove_network(network)
+
+
+def test_a_pytest_that_has_the_stack_by_the_plug_in_takes_components_away_too(away: Project, podman: Podman) -> None:
+    workspace = Path(tomllib.loads((away.folder / "pyproject.toml").read_text("utf-8"))["tool"]["infra"]["workspace"])
+    options = ("--infra-service", "away", "--infra-ports", "auto", "--infra-fresh", f"--rootdir={away.folder}")
+    words = ("-p", "infra.pytest_plugin", "-k", "test_comes_back", str(workspace / "test_away.py"))
+    tasks = away.folder / "tasks.py"
+    hidden = tasks.rename(away.folder / "no-tasks.py")  # a folder of pytest's own has none
+    try:
+        done = away.python("pytest", *options, *words)
+    finally:
+        hidden.rename(tasks)
+    assert done.code == 0, done.text
+    report = away.report()
+    assert (report["outcome"], report["cause"]) == ("passed", None)
+    assert podman.left_of(report["run"]) == []
