@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from infra import isolation, labels, lease_names, ports, processes, rundir, signals, suites, venvs
+from infra import away, components, isolation, labels, lease_names, ports, processes, rundir, signals, suites, venvs
 from infra.causes.table import Found
 from infra.errors import Ended, InfraError, Internal, SuiteFailed
 from infra.isolation import Shared
@@ -125,8 +125,19 @@ class Consumer:
             "INFRA_RUN": plan.run,
             "INFRA_SERVICE": plan.service,
             "INFRA_RUN_DIR": str(self.folder),
+            "INFRA_INVOKE": str(components.program(self.settings, self.folder)),
             "TRACEPARENT": traceparent(plan.run, "suite"),
         }
+
+    def note_away(self, ready: ReadyStack) -> None:
+        """Say what the suite has taken away and not started again: no fault, but nobody should have to guess."""
+        away_now = {mark.container for mark in away.marks_of(ready.plan.run)}
+        for name in (step.name for step in ready.plan.steps):
+            if f"{ready.plan.service}-{name}-{ready.run}" in away_now:
+                back = (
+                    f": invoke infra.start --component {name} --run {ready.run}" if ready.run != ready.plan.run else ""
+                )
+                self.recorder.note(f"{name} was taken away by the suite and not started again{back}")
 
     def write_env(self, ready: ReadyStack, each: tuple[Worker, ...] = ()) -> None:
         """Write the environment down for people, secrets masked."""

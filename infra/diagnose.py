@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from infra import probes
+from infra.away import Mark
 from infra.causes.facts import ContainerFacts, Doing, Facts, FileFacts, MemoryFacts
 from infra.causes.table import OF_SUITES, Found, find, judged
 from infra.engine import sockets
@@ -44,6 +45,16 @@ class Scene:
             step=step.name,
         )
 
+    def taken_away(self, step: PlannedStep, state: ContainerState, mark: Mark) -> NotReady:
+        """Return the error for a container that somebody else has killed or frozen on purpose."""
+        return NotReady(
+            f"{mark.who} took {step.name} away deliberately: the container is {state.status}",
+            reference="component-taken-away",
+            remedy="invoke suite.run --fresh --ports auto  # a stack of its own, that nobody else takes apart",
+            step=step.name,
+            blame="test" if mark.by else "user",
+        )
+
     def died(self, step: PlannedStep, state: ContainerState, doing: Doing) -> NotReady:
         """Return the error for a container that has ended, or in which the kernel has killed something."""
         error = self._judged(step, doing, state)
@@ -64,7 +75,7 @@ class Scene:
 
     def suite(self, log: tuple[str, ...]) -> Found | None:
         """Return the cause of a red suite that its failures' own words show, or those of the components."""
-        inside = [line for step in self.started for line in self._log(step)]
+        inside = [line for step in self.started for line in self.log(step)]
         for lines in (log, tuple(line for line in inside if "no partition of relation" in line)):
             if (found := self._red(lines)) is not None:
                 return found
@@ -104,7 +115,7 @@ class Scene:
                 service=self.plan.service,
                 ours=step.image.build is not None,
                 said=said,
-                log=self._log(step) if state is not None else (),
+                log=self.log(step) if state is not None else (),
                 container=self._container(step, state, doing) if state is not None else None,
                 image=image or step.image.ref,
                 others=dict(self._others()),
@@ -154,7 +165,7 @@ class Scene:
             return self.engine.state(step.container)
         return None
 
-    def _log(self, step: PlannedStep) -> tuple[str, ...]:
+    def log(self, step: PlannedStep) -> tuple[str, ...]:
         """Return the last lines of a component's log, secrets masked; none where it cannot be had."""
         with contextlib.suppress(InfraError):
             # Asked for the last lines only, Podman 4.3.1 turns the pieces of one line round: "2:002_bad.sql:psql:".

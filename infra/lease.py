@@ -18,9 +18,9 @@ from infra.cgroups import ROOT
 from infra.engine.client import Engine
 from infra.engine.discover import Connection, discover
 from infra.engine.host import own_authorities
-from infra.errors import Unavailable
+from infra.errors import InfraError, Unavailable
 from infra.labels import Labels
-from infra.lease_names import make_private_folder, remove_private_folder, taken
+from infra.lease_names import engine_of, make_private_folder, note_engine, remove_private_folder, taken
 from infra.report import EngineFacts
 
 _START_S = 15.0
@@ -99,6 +99,7 @@ def hold(run: str, service: str, tier: str, log: Path | None = None, *, looks: b
     unswept = threading.Event()
     with _reaper(run, log, processes.environment(run, owner, "reaper"), unswept, looks) as process:
         connection = discover(make_private_folder(run, str(owner)))
+        note_engine(run, connection.url, connection.identity)
         _hand_over(process, connection)
         engine = connection.client()
         if engine.networks({labels.RUN: run}):  # of another host, or of a run that is still to be swept
@@ -113,6 +114,19 @@ def hold(run: str, service: str, tier: str, log: Path | None = None, *, looks: b
             version=engine.version(),
             unswept=unswept,
         )
+
+
+def engine_at_hand(run: str) -> Engine | None:
+    """Return the engine of a run that goes on on this host, where it answers: its own service needs no other one."""
+    known = engine_of(run)
+    if known is None or (known[0].startswith("unix://") and not Path(known[0].removeprefix("unix://")).exists()):
+        return None
+    try:
+        engine = Engine(known[0], identity=known[1])
+        engine.version()
+    except InfraError:
+        return None
+    return engine
 
 
 @contextlib.contextmanager

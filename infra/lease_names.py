@@ -20,6 +20,7 @@ from infra.labels import Life, Owner, life
 _BASE = Path("/tmp")
 _OWNER = "owner"
 _USES = "uses"
+_ENGINE = "engine"
 _SLOT = "slot"
 USERS = "-users"
 _MADE_S = 60.0
@@ -55,6 +56,26 @@ def use(run: str, stack: str) -> None:
     """
     with lock.alone(USERS):
         (private_folder(run) / _USES).write_text(stack, encoding="ascii")
+
+
+def stack_of(run: str) -> str:
+    """Return whose stack a run has: that of the one it uses, else its own."""
+    with contextlib.suppress(OSError, ValueError):
+        return (private_folder(run) / _USES).read_text(encoding="ascii")
+    return run
+
+
+def note_engine(run: str, url: str, identity: str | None) -> None:
+    """Write down which engine a run has: who works for the run needs none of its own."""
+    (private_folder(run) / _ENGINE).write_text(f"{url}\n{identity or ''}\n", encoding="utf-8")
+
+
+def engine_of(run: str) -> tuple[str, str | None] | None:
+    """Return the address of a run's engine, and the key for it; None where the run is not there."""
+    with contextlib.suppress(OSError, ValueError):
+        url, identity = (private_folder(run) / _ENGINE).read_text(encoding="utf-8").splitlines()
+        return url, identity or None
+    return None
 
 
 def slot(run: str) -> int:

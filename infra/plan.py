@@ -74,6 +74,10 @@ class PlannedStep:
     declared: str
     places: Mapping[str, str]
 
+    def host_ports(self, published: Mapping[int, int]) -> dict[str, int]:
+        """Return the host's ports by their names, of those that the engine has published."""
+        return {port.name: published[port.container] for port in self.ports if port.container in published}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:

@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from infra.catalog.names import Unreadable, toml
+from infra.pytest_components import infra_component as infra_component  # noqa: PLC0414 - the plug-in offers it
 from infra.starter import GONE, Served
 
 _HEAR_S = 5.0

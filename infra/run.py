@@ -169,10 +169,13 @@ class Run:
                 self._consume(self._ready(stack, made.run), goal)
 
     def _consume(self, ready: ReadyStack, goal: Goal) -> None:
-        if goal == "serve":
-            self.consumer.serve(ready)
-        else:
-            self.consumer.suite(ready)
+        try:
+            if goal == "serve":
+                self.consumer.serve(ready)
+            else:
+                self.consumer.suite(ready)
+        finally:
+            self.consumer.note_away(ready)
 
     def _ready(self, stack: Stack, run: str) -> ReadyStack:
         return ReadyStack(

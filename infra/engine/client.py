@@ -91,10 +91,8 @@ class Engine(Transport):
             "image_volume_mode": "ignore",
             "log_configuration": {"driver": "k8s-file"},
         }
-        if spec.command:
-            body["command"] = list(spec.command)
-        if spec.limits:
-            body["resource_limits"] = spec.limits
+        body |= {"command": list(spec.command)} if spec.command else {}
+        body |= {"resource_limits": spec.limits} if spec.limits else {}
         return self._read("POST", "/containers/create", _id, data=json.dumps(body))
 
     def put_files(self, container: str, files: Sequence[TarFile]) -> None:
@@ -147,6 +145,14 @@ class Engine(Transport):
         timeout = grace_s + self._timeout
         path = f"/containers/{container}/stop"
         self._call("POST", path, params={"timeout": str(int(grace_s))}, gone_ok=True, timeout=timeout)
+
+    def kill(self, container: str, signal: str) -> None:
+        """Send a signal to a container's first process."""
+        self._call("POST", f"/containers/{container}/kill", params={"signal": signal})
+
+    def freeze(self, container: str, *, frozen: bool) -> None:
+        """Freeze all processes of a container, or let them go on."""
+        self._call("POST", f"/containers/{container}/{'pause' if frozen else 'unpause'}")
 
     def remove(self, container: str) -> None:
         """Kill and remove a container with its anonymous volumes; no grace."""
@@ -260,8 +266,9 @@ def _filters(labels: Mapping[str, str] | None) -> dict[str, str]:
     return {"filters": json.dumps({"label": wanted})} if wanted else {}
 
 
-def _attachment(spec: ContainerSpec) -> dict[str, list[str]]:
-    return {"aliases": [spec.alias], **({"static_ips": [spec.address]} if spec.address else {})}
+def _attachment(spec: ContainerSpec) -> dict[str, Any]:
+    own = {"static_ips": [spec.address], "static_mac": spec.mac} if spec.address else {}
+    return {"aliases": [spec.alias], **own}
 
 
 def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:

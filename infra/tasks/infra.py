@@ -10,7 +10,7 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
-from infra import isolation, labels, lease_names, lock, plan, rundir, sweep
+from infra import components, isolation, labels, lease_names, lock, plan, rundir, sweep
 from infra import status as status_of
 from infra.catalog.declared import Catalog
 from infra.catalog.loading import load
@@ -26,6 +26,7 @@ from infra.settings import Settings
 from infra.stack import DEFAULT_GRACE_S
 from infra.sweep import FoundRun
 from infra.tasks import common
+from infra.tasks import components as treated
 from infra.tasks.doctor import doctor
 from infra.tasks.explain import explain
 
@@ -135,6 +136,7 @@ def env(
             "INFRA_RUN": found.run,
             "INFRA_SERVICE": found.service,
             "INFRA_RUN_DIR": str(settings.runs / found.run),
+            "INFRA_INVOKE": str(components.program(settings, settings.runs / found.run)),
         }
         if json or format == "json":
             common.show(values)
@@ -283,4 +285,4 @@ def _swept(engine: Engine, one: FoundRun, *, quiet: bool = False) -> None:
         print(f"removed run {one.run} of {one.service} {one.tier}")
 
 
-namespace = Collection("infra", show_plan, up, status, env, logs, down, gc, explain, doctor)
+namespace = Collection("infra", show_plan, up, status, env, logs, down, gc, explain, doctor, *treated.TASKS)
