@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from infra import isolation, labels, lease_names, ports, processes, rundir, signals, suites, venvs
-from infra.errors import Ended, InfraError, Internal
+from infra.errors import Ended, InfraError, Internal, NotReady
 from infra.isolation import Shared
 from infra.lease import Lease
 from infra.placeholders import render
@@ -51,6 +51,9 @@ class Consumer:
     folder: Path
     result: SuiteResult | None = None
     failed: bool = False
+    # None where it cannot be told. What fails because its stack has died is no test that has failed.
+    failed_tests: int | None = 0
+    _heard: SuiteResult | None = None
     workers: list[WorkerResult] = field(default_factory=list)
 
     def suite(self, ready: ReadyStack) -> None:
@@ -70,11 +73,29 @@ class Consumer:
                 with self.recorder.step(step.name):
                     suites.run_step(suite, step, tuple(render(word, values) for word in step.command))
             with self.recorder.step("suite") as handle:
-                self.result, error = suites.run(suite)
+                try:
+                    self.result, error = suites.run(suite)
+                except NotReady as died:
+                    local = ready.lease is not None and not ready.lease.connection.remote
+                    self.failed_tests = self._failed_before(died.since if local else None)
+                    raise
+                except InfraError:
+                    self.failed_tests = self._failed_before(None)
+                    raise
                 if self.result is not None:
                     handle.note = self.result.sentence()
                 if error is not None:
+                    self.failed_tests = self._failed_before(None)
                     raise error
+
+    def _failed_before(self, moment: float | None) -> int | None:
+        """How many tests had failed by then, which is when the stack died by the clock of this host, or in all."""
+        if self._heard is None:
+            return None
+        return sum(case.failed_before(moment) for case in self._heard.cases)
+
+    def _hear(self, result: SuiteResult | None) -> None:
+        self._heard = result
 
     def serve(self, ready: ReadyStack) -> None:
         """Hand the addresses over to the process that has started this one, and keep the stack until it is gone."""
@@ -166,6 +187,7 @@ class Consumer:
             look=ready.look,
             interrupts=self.interrupts,
             mask=plan.mask,
+            heard=self._hear,
         )
 
     def _environment(self, ready: ReadyStack, each: tuple[Worker, ...], cwd: Path) -> dict[str, str]:

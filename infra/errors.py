@@ -107,9 +107,13 @@ class Unavailable(InfraError):
 
 
 class NotReady(InfraError):
-    """A component did not get ready or died, or a port is taken."""
+    """A component did not get ready or died, or a port is taken.
+
+    `since` is when, where the engine says it, in seconds since the epoch.
+    """
 
     outcome = Outcome.NOT_READY
+    since: float | None = None
 
 
 class NoImage(InfraError):

@@ -1,6 +1,7 @@
 """Evidence before teardown: logs always; on failure what the engine says of each container, and its events.
 
-Bounded to 10 s and 20 MB in all, secrets masked; a collector that fails skips none of the others.
+Bounded to 10 s and, with all that a run's own commands have logged, to 20 MB; secrets masked. A collector that fails
+skips none of the others, and what could not be had is said. What a suite itself puts into its run's folder is its own.
 """
 
 from __future__ import annotations
@@ -8,64 +9,197 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
+from infra import bounded
 from infra.engine.client import Engine
+from infra.engine.transport import EngineRefused
 from infra.errors import InfraError
 from infra.labels import RUN
+from infra.masking import in_pieces
 from infra.plan import Plan
 
-_SECONDS = 10.0
-_BYTES = 20 * 1024 * 1024
+SECONDS = 10.0
+BYTES = 20 * 1024 * 1024
+# Of those for report.json, junit.xml, trace.json and diagnosis.md.
+_REPORTS = 2 * 1024 * 1024
+# What is read of a long log's end: more lines take the engine longer than there is time.
+_LINES = 10_000
+_FOLDERS = ("logs", "inspect")
 
 
-def collect(engine: Engine, plan: Plan, names: Iterable[tuple[str, str]], folder: Path, *, failed: bool) -> None:
+@dataclass
+class Found:
+    """What collectors have brought, and what could not be had, in sentences; `states` is component to inspection."""
+
+    states: dict[str, dict[str, Any]] = field(default_factory=dict)
+    storage: str | None = None
+    missing: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """One thing to collect. `work` returns what then keeps it: a collector whose time is over writes nothing."""
+
+    what: str
+    work: Callable[[Engine], Callable[[], None]]
+
+
+def collect(engine: Engine, plan: Plan, names: Iterable[tuple[str, str]], folder: Path, *, failed: bool) -> Found:
     """Save the evidence of the components in `names` (component, container) below `folder`. Never raises."""
-    targets = list(names)
-    share = _BYTES // max(2 * len(targets) + 1, 1)
-    work: list[Callable[[Engine], None]] = [_log(plan, *one, folder, share) for one in targets]
+    targets, found = list(names), Found()
+    share = BYTES // max(2 * len(targets) + 1, 1)
+    jobs = [_log(plan, *one, folder, share) for one in targets]
     if failed:
-        work += [_inspect(plan, *one, folder, share) for one in targets]
-        work.append(_events(plan, folder, share))
-    threads = [threading.Thread(target=_quietly, args=(one, engine.clone(_SECONDS)), daemon=True) for one in work]
-    deadline = time.monotonic() + _SECONDS
+        jobs += [_inspect(plan, *one, folder, share, found) for one in targets]
+        jobs += [_events(plan, folder, share), _storage(found)]
+    if engine.silent:
+        found.missing = [_no(job.what, "the engine does not answer") for job in jobs]
+    else:
+        _all(jobs, engine, found)
+    return found
+
+
+def trim(folder: Path) -> None:
+    """Hold a run's folder to its bound, where logs are too long: the longest are shortened, evenly. Never raises."""
+    bounded.trim([folder / name for name in _FOLDERS], BYTES - _REPORTS)
+
+
+def _all(jobs: Sequence[_Job], engine: Engine, found: Found) -> None:
+    """Do all jobs at once, until the time is over."""
+    waiting, lock = {job.what: job for job in jobs}, threading.Lock()
+
+    def do(job: _Job, own: Engine) -> None:
+        why = None
+        keep = _nothing
+        try:
+            keep = job.work(own)
+        except (InfraError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            why = error.message if isinstance(error, InfraError) else f"{type(error).__name__}: {error}"
+        with lock:
+            if waiting.pop(job.what, None) is None:
+                return  # too late
+            try:
+                keep()
+            except OSError as error:
+                why = str(error)
+            if why is not None:
+                found.missing.append(_no(job.what, why))
+
+    threads = [threading.Thread(target=do, args=(job, engine.clone(SECONDS)), daemon=True) for job in jobs]
+    deadline = time.monotonic() + SECONDS
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
+    with lock:
+        found.missing += [_no(what, f"the engine does not answer within {SECONDS:g} s") for what in waiting]
+        waiting.clear()
 
 
-def _quietly(work: Callable[[Engine], None], engine: Engine) -> None:
-    try:
-        work(engine)
-    except (InfraError, OSError, ValueError, KeyError):
-        return
+def _no(what: str, why: str) -> str:
+    return f"{what} could not be had: {why}"
 
 
-def _save(path: Path, text: str, limit: int) -> None:
+def _nothing() -> None:
+    """What there is to keep of a container that was never created."""
+
+
+def _save(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    data = text.encode("utf-8", "replace")
-    if len(data) > limit:
-        data = b"[the beginning was cut]\n" + data[-limit:]
     path.write_bytes(data)
 
 
-def _log(plan: Plan, component: str, container: str, folder: Path, limit: int) -> Callable[[Engine], None]:
-    return lambda engine: _save(folder / "logs" / f"{component}.log", plan.mask(engine.logs(container)), limit)
+def _is_gone(error: EngineRefused) -> bool:
+    return error.status == HTTPStatus.NOT_FOUND
 
 
-def _inspect(plan: Plan, component: str, container: str, folder: Path, limit: int) -> Callable[[Engine], None]:
-    def work(engine: Engine) -> None:
-        text = json.dumps(engine.inspect(container), indent=2)
-        _save(folder / "inspect" / f"{component}.json", plan.mask(text), limit)
+def _log(plan: Plan, component: str, container: str, folder: Path, limit: int) -> _Job:
+    def work(engine: Engine) -> Callable[[], None]:
+        try:
+            data = _ends(engine, container, plan.mask, limit)
+        except EngineRefused as error:
+            if _is_gone(error):
+                return _nothing
+            raise
+        return lambda: _save(folder / "logs" / f"{component}.log", data)
 
-    return work
+    return _Job(what=f"the log of {component}", work=work)
 
 
-def _events(plan: Plan, folder: Path, limit: int) -> Callable[[Engine], None]:
-    def work(engine: Engine) -> None:
-        lines = engine.events({RUN: plan.run})
-        _save(folder / "logs" / "events.jsonl", plan.mask("".join(f"{line}\n" for line in lines)), limit)
+def _ends(engine: Engine, container: str, mask: Callable[[str], str], limit: int) -> bytes:
+    """Read a log; of one that is too long the beginning and the end, without what is between them."""
+    head, size = bytearray(), 0
+    pieces = engine.log_pieces(container)
+    for piece in pieces:
+        size += len(piece)
+        head += piece
+        if size > limit // 2:
+            pieces.close()
+            break
+    else:
+        return mask(head.decode("utf-8", "replace")).encode("utf-8", "replace")
+    end = bounded.Ends(limit // 2)
+    texts = (piece.decode("utf-8", "replace") for piece in engine.log_pieces(container, _LINES))
+    for text in in_pieces(texts, mask):
+        end.take(text.encode("utf-8", "replace"))
+    start = mask(head[: limit // 4].decode("utf-8", "replace")).encode("utf-8", "replace")
+    return start + f"\n[cut here; the last {_LINES} lines follow]\n".encode() + end.bytes()
 
-    return work
+
+def _inspect(plan: Plan, component: str, container: str, folder: Path, limit: int, found: Found) -> _Job:
+    def work(engine: Engine) -> Callable[[], None]:
+        try:
+            told = engine.inspect(container)
+        except EngineRefused as error:
+            if _is_gone(error):
+                return _nothing
+            raise
+        data = json.dumps(_masked(told, plan.mask), indent=2).encode()[:limit]
+
+        def keep() -> None:
+            found.states[component] = told
+            _save(folder / "inspect" / f"{component}.json", data)
+
+        return keep
+
+    return _Job(what=f"the state of {component}", work=work)
+
+
+def _masked(value: Any, mask: Callable[[str], str]) -> Any:
+    """Mask what is text in a JSON document: a secret "443" leaves the numbers alone."""
+    match value:
+        case str():
+            return mask(value)
+        case list():
+            return [_masked(one, mask) for one in value]
+        case dict():
+            return {mask(str(key)): _masked(one, mask) for key, one in value.items()}
+        case _:
+            return value
+
+
+def _events(plan: Plan, folder: Path, limit: int) -> _Job:
+    def work(engine: Engine) -> Callable[[], None]:
+        kept = bounded.Ends(limit)
+        for line in engine.events({RUN: plan.run}):
+            kept.take(plan.mask(f"{line}\n").encode("utf-8", "replace"))
+        return lambda: _save(folder / "logs" / "events.jsonl", kept.bytes())
+
+    return _Job(what="the engine's events", work=work)
+
+
+def _storage(found: Found) -> _Job:
+    def work(engine: Engine) -> Callable[[], None]:
+        root = str(engine.info()["store"]["graphRoot"])
+
+        def keep() -> None:
+            found.storage = root
+
+        return keep
+
+    return _Job(what="where the engine stores its images", work=work)

@@ -96,7 +96,7 @@ def died(engine: Engine, step: PlannedStep, state: ContainerState, mask: Callabl
         what = f"the job failed: exit code {state.exit_code}{meaning}"
     if tail and (cause := _telling_line(tail)):
         what += f": {cause}"
-    return NotReady(
+    error = NotReady(
         what,
         reference="job-failed" if step.kind == "job" else "component-died",
         remedy=f"look at logs/{step.name}.log in the run's folder",
@@ -104,6 +104,8 @@ def died(engine: Engine, step: PlannedStep, state: ContainerState, mask: Callabl
         blame="product" if step.image.build or step.kind == "job" else "infrastructure",
         evidence=tail,
     )
+    error.since = state.finished
+    return error
 
 
 def log_tail(engine: Engine, step: PlannedStep, mask: Callable[[str], str]) -> tuple[str, ...]:

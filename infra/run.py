@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from infra import cache, evidence, isolation, labels, lease, lease_names, lock, plan, ports, rundir, sweep
+from infra import cache, isolation, labels, lease, lease_names, lock, plan, ports, retry, rundir, scene, sweep
 from infra.catalog.declared import Catalog
 from infra.catalog.loading import load
 from infra.consumer import Consumer, ReadyStack
@@ -21,7 +21,7 @@ from infra.errors import InfraError, Invalid
 from infra.images import Images
 from infra.lease import Lease
 from infra.plan import Plan
-from infra.report import EngineFacts
+from infra.report import EngineFacts, Scene
 from infra.request import Request
 from infra.settings import Settings
 from infra.signals import Interrupts
@@ -42,6 +42,8 @@ class Ending:
     left: tuple[str, ...] = ()
     kept: bool = False
     stack: str | None = None
+    plan: Plan | None = None
+    scene: Scene | None = None
     mask: Callable[[str], str] = field(default=str)
 
 
@@ -72,7 +74,7 @@ class Run:
         made = plan.make(
             catalog, self.settings, service=request.service, tier=request.tier, run=request.run, ports=request.ports
         )
-        self.ending.mask = made.mask
+        self.ending.mask, self.ending.plan = made.mask, made
         self.recorder.watch.run_started(made, rundir.shown(self.folder))
         if not made.steps:
             if goal in ("up", "images"):
@@ -212,9 +214,8 @@ class Run:
             engine, made = stack.engine, stack.plan
             self.ending.left = (f"run {made.run}: the engine does not answer; {lease.WHO_SWEEPS}",)
             names = [(step.name, step.container) for step in made.steps]
-            if not engine.silent:
-                evidence.collect(engine, made, names, self.folder, failed=error is not None)
-            if self.settings.keep and isinstance(error, InfraError):
+            self.ending.scene = scene.save(stack, names, self.folder, failed=error is not None)
+            if self.settings.keep and isinstance(error, InfraError) and not self._goes_again(error):
                 self._hand_over(stack, KEEP)
                 handle.note = f"kept (INFRA_KEEP=1); look: invoke infra.logs --run {made.run}"
                 self.recorder.note(f"remove it: invoke infra.down --run {made.run}")
@@ -226,6 +227,10 @@ class Run:
             if stack.lease.builds:  # what builds nothing makes the cache no larger, and to list it takes a while
                 with contextlib.suppress(InfraError):
                     cache.drop(engine)
+
+    def _goes_again(self, error: InfraError) -> bool:
+        """Whether another attempt follows, which needs the ports."""
+        return self.request.may_go_again and retry.why_not(error, self.consumer.failed_tests) is None
 
     def _hand_over(self, stack: Stack, reason: str) -> None:
         """Mark the run as handed to a person: from here on only `infra.down` and `infra.gc --run` end it."""
@@ -270,9 +275,8 @@ class Run:
             raise
         finally:
             with self.interrupts.held():
-                if not held.engine.silent:
-                    names = [(step.name, step.container) for step in stack.started]
-                    evidence.collect(held.engine, made, names, self.folder, failed=error is not None)
+                names = [(step.name, step.container) for step in stack.started]
+                self.ending.scene = scene.save(stack, names, self.folder, failed=error is not None)
                 try:
                     self.ending.left = sweep.sweep_run(held.engine, made.run)
                 except InfraError:

@@ -6,7 +6,9 @@ the engine says.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from infra.engine.types import Container, ContainerState, Image, Resource
@@ -67,7 +69,16 @@ def state(data: object) -> ContainerState:
         error=now.get("Error") or "",
         ports={int(key.split("/")[0]): int(rows[0]["HostPort"]) for key, rows in bindings.items() if rows},
         labels=told["Config"].get("Labels") or {},
+        finished=_moment(now.get("FinishedAt")),
     )
+
+
+def _moment(text: object) -> float | None:
+    """A time of the engine's in seconds since the epoch; it says the year 1 where there is none."""
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        seconds = datetime.fromisoformat(str(text)).timestamp()
+        return seconds if seconds > 0 else None
+    return None
 
 
 def containers(data: object, wanted: Mapping[str, str]) -> tuple[Container, ...]:

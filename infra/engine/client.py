@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -114,21 +114,24 @@ class Engine(Transport):
 
     def logs(self, container: str, tail: int | None = None) -> str:
         """Return what the container has written, both streams in order, the last `tail` lines or all."""
+        return b"".join(self.log_pieces(container, tail)).decode("utf-8", "replace")
+
+    def log_pieces(self, container: str, tail: int | None = None) -> Generator[bytes, None, None]:
+        """Yield the same as it comes; who has enough closes it. The engine takes long for many last lines.
+
+        Measured with Podman 4.3.1, lines of 100 bytes: 200 in 0.01 s, 20,000 in 0.8, 50,000 in 3.3; 100 MB whole in 7.
+        """
         params = {"stdout": "true", "stderr": "true", "tail": "all" if tail is None else str(tail)}
-        response = self._call("GET", f"/containers/{container}/logs", params=params)
-        return b"".join(_frames(response.content)).decode("utf-8", "replace")
+        return _payloads(self._stream("GET", f"/containers/{container}/logs", params=params))
 
     def follow_logs(self, container: str, on_line: Callable[[str], None]) -> None:
         """Call `on_line` for each line until the container ends or the engine goes away. Use a `clone()`."""
         params = {"stdout": "true", "stderr": "true", "follow": "true"}
-        received = pending = b""
-        for piece in self._stream("GET", f"/containers/{container}/logs", params=params, timeout=_FOLLOW):
-            received += piece
-            while len(received) >= 8 + (size := int.from_bytes(received[4:8], "big")):
-                *lines, pending = (pending + received[8 : 8 + size]).split(b"\n")
-                received = received[8 + size :]
-                for line in lines:
-                    on_line(line.decode("utf-8", "replace"))
+        pending = b""
+        for piece in _payloads(self._stream("GET", f"/containers/{container}/logs", params=params, timeout=_FOLLOW)):
+            *lines, pending = (pending + piece).split(b"\n")
+            for line in lines:
+                on_line(line.decode("utf-8", "replace"))
 
     def stop(self, container: str, grace_s: float) -> None:
         """Ask a container to end and kill it after the grace period."""
@@ -282,10 +285,15 @@ def _tar(files: Sequence[TarFile]) -> bytes:
     return buffer.getvalue()[: end + 2 * tarfile.BLOCKSIZE]
 
 
-def _frames(content: bytes) -> Iterator[bytes]:
+def _payloads(pieces: Iterator[bytes]) -> Generator[bytes, None, None]:
     """Split Podman's log stream: 8 bytes of header, of which the last four are the length."""
-    position = 0
-    while position + 8 <= len(content):
-        size = int.from_bytes(content[position + 4 : position + 8], "big")
-        yield content[position + 8 : position + 8 + size]
-        position += 8 + size
+    received = bytearray()
+    for piece in pieces:
+        received += piece
+        at = 0
+        while len(received) >= at + 8 + (size := int.from_bytes(received[at + 4 : at + 8], "big")):
+            yield bytes(received[at + 8 : at + 8 + size])
+            at += 8 + size
+            if len(received) < at + 8:
+                break
+        del received[:at]

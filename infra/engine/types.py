@@ -21,7 +21,10 @@ class Container:
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerState:
-    """A container as inspected. `ports` maps container port to host port; `exit_code` counts once it has exited."""
+    """A container as inspected. `ports` maps container port to host port; `exit_code` counts once it has exited.
+
+    `finished` is when it did, in seconds since the epoch.
+    """
 
     id: str
     status: str
@@ -30,6 +33,7 @@ class ContainerState:
     error: str
     ports: Mapping[int, int]
     labels: Mapping[str, str] = field(default_factory=dict)
+    finished: float | None = None
 
     @property
     def dead(self) -> bool:

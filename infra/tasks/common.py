@@ -75,11 +75,20 @@ def request(
     fresh: bool = False,
     verbose: bool = False,
     args: tuple[str, ...] = (),
+    retries: int = 0,
 ) -> Request:
     """Return what was asked for, with the PATH that finds what bootstrap has installed."""
     path = bootstrap.tool_path(root())
     return Request(
-        service=service, tier=tier, run=run or None, ports=ports, fresh=fresh, follow=verbose, args=args, path=path
+        service=service,
+        tier=tier,
+        run=run or None,
+        ports=ports,
+        fresh=fresh,
+        follow=verbose,
+        args=args,
+        path=path,
+        retries=retries,
     )
 
 
