@@ -106,7 +106,7 @@ def trim(folders: Iterable[Path], limit: int) -> None:
 
 
 def _level(sizes: Iterable[int], limit: int) -> int:
-    """Return how long a file may be, so that all of them fit: who has less than a fair share leaves the rest to others."""
+    """Return how long a file may be so that all of them fit: who has less than a fair share leaves others the rest."""
     left, waiting = limit, sorted(sizes)
     for number, size in enumerate(waiting):
         share = left // (len(waiting) - number)

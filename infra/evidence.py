@@ -170,7 +170,7 @@ def _inspect(plan: Plan, component: str, container: str, folder: Path, limit: in
     return _Job(what=f"the state of {component}", work=work)
 
 
-def _masked(value: Any, mask: Callable[[str], str]) -> Any:
+def _masked(value: object, mask: Callable[[str], str]) -> object:
     """Mask what is text in a JSON document: a secret "443" leaves the numbers alone."""
     match value:
         case str():

@@ -1,11 +1,12 @@
 """Secrets do not leave: how a text is made that has none of them. Pure.
 
-What is masked: a secret as it is, and as JSON, Go, Python, a shell, SQL, XML, a URL or base64 would write it, one inside
-the other too (a line of JSON in a report of JSON). Of a secret of several lines each line is one as well, because logs
-are read by lines. Inside base64 (`Basic dXNlcjpwYXNz...`) what a secret makes of its own is masked, whatever is before it.
+What is masked: a secret as it is, and as JSON, Go, Python, a shell, SQL, XML, a URL or base64 would write it, one
+inside the other too (a line of JSON in a report of JSON). Of a secret of several lines each line is one as well,
+because logs are read by lines. Inside base64 (`Basic dXNlcjpwYXNz...`) what a secret makes of its own is masked,
+whatever is before it.
 
-What is short is half masked: a text of fewer than 4 characters only where it stands alone, between what is no letter and
-no digit ("db1" in `password=db1`, not in "db10"), and in no other form, or a password "a" would leave no word whole.
+What is short is half masked: a text of fewer than 4 characters only where it stands alone, between what is no letter
+and no digit ("db1" in `password=db1`, not in "db10"), and in no other form: a password "a" would leave no word whole.
 Base64 with more around it is masked where at least 8 characters are the secret's own, which 7 bytes always give. Of a
 secret of several lines, one that is as short (a brace) is none.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from infra.errors import Blame, Cause, Outcome
@@ -48,9 +48,9 @@ class Case:
     setup: bool = False
     worker: int | None = None
     # Seconds since the epoch, where the report says so.
-    ended_at: float | None = None
+    ended_at: float | None = field(default=None, compare=False)
     # It was going on when the suite was told to end.
-    cut_off: bool = False
+    cut_off: bool = field(default=False, compare=False)
 
     def failed_before(self, moment: float | None) -> bool:
         """Whether it had failed by then; one of which that cannot be told has."""

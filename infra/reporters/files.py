@@ -66,9 +66,8 @@ def _short(message: str) -> str:
     """What a test says, without what it says too much: the suite's own log has more of it."""
     if len(message) <= _MESSAGE:
         return message
-    return (
-        f"{message[: _MESSAGE // 2]}\n[{len(message) - _MESSAGE} characters were cut here]\n{message[-_MESSAGE // 2 :]}"
-    )
+    cut = f"[{len(message) - _MESSAGE} characters were cut here]"
+    return "\n".join((message[: _MESSAGE // 2], cut, message[-_MESSAGE // 2 :]))
 
 
 def _masked_cause(cause: Cause | None, mask: Callable[[str], str]) -> Cause | None:
