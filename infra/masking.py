@@ -40,14 +40,18 @@ def masked(text: str, secrets: Iterable[str]) -> str:
 
 def in_pieces(pieces: Iterable[str], mask: Callable[[str], str]) -> Iterator[str]:
     """Yield a text that comes in pieces, masked also where a secret lies across two of them."""
-    held = ""
+    waiting: list[str] = []
+    size = 0
     for piece in pieces:
-        held = mask(held + piece)
-        if len(held) > 2 * _OVERLAP:
-            yield held[:-_OVERLAP]
-            held = held[-_OVERLAP:]
-    if held:
-        yield held
+        waiting.append(piece)
+        size += len(piece)
+        if size > 4 * _OVERLAP:
+            text = mask("".join(waiting))
+            yield text[:-_OVERLAP]
+            waiting = [text[-_OVERLAP:]]
+            size = _OVERLAP
+    if waiting:
+        yield mask("".join(waiting))
 
 
 @lru_cache(maxsize=16)
@@ -81,6 +85,7 @@ def _quoted(text: str) -> Iterator[str]:
     yield text.replace("'", "''")
     yield re.sub(r'([\\"$`])', r"\\\1", text)
     yield escape(text)
+    yield escape(text, {'"': "&quot;"})
     yield escape(text, {'"': "&quot;", "'": "&apos;"})
     yield escape(text, {'"': "&#34;", "'": "&#39;"})
 

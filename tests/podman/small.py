@@ -1,4 +1,4 @@
-"""Stacks of Redis' image alone, and suites of a few lines of pytest: runs that take seconds and fail as they are told."""
+"""Stacks of Redis' image alone and suites of a few lines of pytest: runs that take seconds and fail as told."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RUN, SERVICE = os.environ["INFRA_RUN"], os.environ["INFRA_SERVICE"]
 def kill(component):
     name = f"{SERVICE}-{component}-{RUN}"
     for one in psutil.process_iter(["name", "cmdline"]):
-        if one.info["name"] == "conmon" and name in one.info["cmdline"]:
+        if one.info["name"] == "conmon" and name in (one.info["cmdline"] or ()):
             for child in one.children():
                 child.kill()
 
