@@ -63,17 +63,18 @@ def make(
     for name in ("components", "services"):
         (catalog / name).mkdir(parents=True)
     shutil.copytree(CATALOG / "local", catalog / "local")
-    for name, text in {"redis": REDIS, **(components or {})}.items():
+    known = {"redis": REDIS, **(components or {})}
+    for name, text in known.items():
         (catalog / "components" / f"{name}.toml").write_text(text, encoding="utf-8")
     workspace.mkdir()
     (workspace / "helpers.py").write_text(HELPERS, encoding="utf-8")
-    ports = free_ports(len(tests))
-    for (name, text), port in zip(tests.items(), ports, strict=True):
+    ports = iter(free_ports(3 * len(tests)))
+    for name, text in tests.items():
         (workspace / f"test_{name}.py").write_text(f"from helpers import *\n{textwrap.dedent(text)}", encoding="utf-8")
         stack = (stacks or {}).get(name, ["redis"])
-        numbers = f"[ports]\nredis = {port}\n" if "redis" in stack else ""
+        numbers = "".join(f"{part} = {next(ports)}\n" for part in stack if "[ports]" in known[part])
         service = (
-            f'language = "python"\nstack = {json.dumps(stack)}\n{numbers}[tiers.integration]\n'
+            f'language = "python"\nstack = {json.dumps(stack)}\n[ports]\n{numbers}[tiers.integration]\n'
             f"path = [{json.dumps(str(Path(sys.executable).parent))}]\n{tier}\n"
             f'[tiers.integration.suite]\nrunner = "pytest"\npaths = ["test_{name}.py"]\ntimeout = "60s"\n'
         )

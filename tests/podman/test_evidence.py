@@ -1,15 +1,22 @@
-"""Evidence before teardown: of a component that logs without end, of a suite that does, of an engine that is half dead."""
+"""Evidence before teardown: of a component and a suite that log without end, of an engine that is half dead."""
 
 from __future__ import annotations
 
 import os
+import secrets
+import shutil
 import signal
+import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import small
-from product import Podman, Project, new_run
+from product import Podman, Project, eventually, new_run
+from proxy import Proxy, Rule, hang, proxied, refuse
+
+from infra.engine.discover import private_environment
 
 MB = 1024 * 1024
 # A line of 100 bytes, a million times.
@@ -125,3 +132,42 @@ def test_a_run_that_is_told_to_end_has_its_evidence(few: Project, podman: Podman
     assert section(page(few, going.run), "Components")[0].startswith("redis: running since ")
     assert few.report(going.run)["outcome"] == "interrupted"
     assert podman.left_of(going.run) == []
+
+
+@pytest.fixture
+def between(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """A proxy in front of a service of the real engine."""
+    folder = Path(f"/tmp/pe-{secrets.token_hex(3)}")  # short: a socket's path
+    folder.mkdir(mode=0o700)
+    env = {**os.environ, **dict(private_environment(folder)[0])}
+    command = ["podman", "system", "service", "--time=0", f"unix://{folder}/podman.sock"]
+    with subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL) as process:
+        try:
+            eventually("the service", (folder / "podman.sock").exists, 20)
+            with proxied(folder / "proxy.sock", folder / "podman.sock") as one:
+                yield one
+        finally:
+            process.terminate()
+            process.wait(20)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_what_an_engine_does_not_tell_is_said_and_the_rest_is_there(
+    few: Project, between: Proxy, podman: Podman
+) -> None:
+    """It answers everything but the question for a log, and refuses the one for its events."""
+    between.rule(Rule(hang, path="/containers/.*/logs"))
+    between.rule(Rule(refuse(words="no events here"), path="/events"))
+    done = few.invoke("suite.run", "--service", "red", "--ports", "auto", CONTAINER_HOST=between.url)
+    assert done.code == 1, done.text
+    report = few.report()
+    log, events = sorted(report["scene"]["missing"], reverse=True)
+    assert log.startswith("the log of redis could not be had: ")
+    assert "does not answer" in log
+    assert events == "the engine's events could not be had: no events here"
+    text = page(few, report["run"])
+    assert section(text, "What could not be had") == [f"- {line}" for line in report["scene"]["missing"]]
+    assert section(text, "Components")[0].startswith("redis: running since ")
+    assert (few.runs / report["run"] / "inspect" / "redis.json").exists()
+    assert next(step for step in report["steps"] if step["name"] == "teardown")["duration_s"] < 15
+    assert podman.left_of(report["run"]) == []
