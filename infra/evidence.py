@@ -6,11 +6,13 @@ skips none of the others, and what could not be had is said. What a suite itself
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -19,9 +21,8 @@ from infra import bounded
 from infra.engine.client import Engine
 from infra.engine.transport import EngineRefused
 from infra.errors import InfraError
-from infra.labels import RUN
+from infra.labels import COMPONENT, RUN
 from infra.masking import in_pieces
-from infra.plan import Plan
 
 SECONDS = 10.0
 BYTES = 20 * 1024 * 1024
@@ -29,6 +30,8 @@ BYTES = 20 * 1024 * 1024
 _REPORTS = 2 * 1024 * 1024
 # What is read of a long log's end: more lines take the engine longer than there is time.
 _LINES = 10_000
+# After the owner was killed the sweep does not wait long.
+_KILLED_S = 2.0
 _FOLDERS = ("logs", "inspect")
 
 
@@ -49,19 +52,80 @@ class _Job:
     work: Callable[[Engine], Callable[[], None]]
 
 
-def collect(engine: Engine, plan: Plan, names: Iterable[tuple[str, str]], folder: Path, *, failed: bool) -> Found:
-    """Save the evidence of the components in `names` (component, container) below `folder`. Never raises."""
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Whose evidence it is, where it goes, and how it is masked."""
+
+    run: str
+    folder: Path
+    mask: Callable[[str], str]
+
+
+def collect(
+    engine: Engine, place: Place, names: Iterable[tuple[str, str]], *, failed: bool, seconds: float = SECONDS
+) -> Found:
+    """Save the evidence of the components in `names` (component, container). Never raises."""
     targets, found = list(names), Found()
     share = BYTES // max(2 * len(targets) + 1, 1)
-    jobs = [_log(plan, *one, folder, share) for one in targets]
+    jobs = [_log(place, *one, share) for one in targets]
     if failed:
-        jobs += [_inspect(plan, *one, folder, share, found) for one in targets]
-        jobs += [_events(plan, folder, share), _storage(found)]
+        jobs += [_inspect(place, *one, share, found) for one in targets]
+        jobs += [_events(place, share), _storage(found)]
     if engine.silent:
         found.missing = [_no(job.what, "the engine does not answer") for job in jobs]
     else:
-        _all(jobs, engine, found)
+        _all(jobs, engine, found, seconds)
     return found
+
+
+def of_killed(engine: Engine, place: Place) -> None:
+    """Save what can be had within a moment of a run whose owner has been killed, and a page that says so."""
+    names = sorted(
+        (one.labels.get(COMPONENT, one.name), one.name)
+        for one in engine.containers({RUN: place.run})
+        if one.state != "created"
+    )
+    found = collect(engine, place, names, failed=True, seconds=_KILLED_S)
+    lines = [
+        "# killed: the process that owned this run ended without a word: it was killed",
+        "",
+        "- blame: infrastructure",
+        "- reference: owner-killed",
+        "- to do: dmesg | grep -i 'killed process'  # was it the kernel, for want of memory?",
+        f"- run: {place.run}",
+        "",
+        "## Evidence",
+        "",
+        *(f"    {component_line(name, found)}" for name, _ in names or [("no container", "")]),
+        "",
+        *(f"- {line}" for line in sorted(found.missing)),
+    ]
+    _save(place.folder / "diagnosis.md", place.mask("\n".join(lines) + "\n").encode())
+    trim(place.folder)
+
+
+def component_line(name: str, found: Found) -> str:
+    """Say how a component was."""
+    if any(line.startswith(f"the state of {name} ") for line in found.missing):
+        return f"{name}: not known"
+    told = found.states.get(name)
+    if told is None:
+        return f"{name}: no container"
+    state: Mapping[str, Any] = told.get("State") or {}
+    status = str(state.get("Status"))
+    if status == "running":
+        return f"{name}: running since {_time(state.get('StartedAt'))}, pid {state.get('Pid')}"
+    if status not in ("exited", "stopped", "dead"):
+        return f"{name}: {status}"
+    oom = ", out of memory" if state.get("OOMKilled") else ""
+    error = f", {state['Error']}" if state.get("Error") else ""
+    return f"{name}: {status} with code {state.get('ExitCode')}{oom} at {_time(state.get('FinishedAt'))}{error}"
+
+
+def _time(text: object) -> str:
+    with contextlib.suppress(ValueError):
+        return datetime.fromisoformat(str(text)).astimezone(UTC).strftime("%H:%M:%S.%f")[:-3] + " UTC"
+    return str(text)
 
 
 def trim(folder: Path) -> None:
@@ -69,7 +133,7 @@ def trim(folder: Path) -> None:
     bounded.trim([folder / name for name in _FOLDERS], BYTES - _REPORTS)
 
 
-def _all(jobs: Sequence[_Job], engine: Engine, found: Found) -> None:
+def _all(jobs: Sequence[_Job], engine: Engine, found: Found, seconds: float) -> None:
     """Do all jobs at once, until the time is over."""
     waiting, lock = {job.what: job for job in jobs}, threading.Lock()
 
@@ -90,14 +154,14 @@ def _all(jobs: Sequence[_Job], engine: Engine, found: Found) -> None:
             if why is not None:
                 found.missing.append(_no(job.what, why))
 
-    threads = [threading.Thread(target=do, args=(job, engine.clone(SECONDS)), daemon=True) for job in jobs]
-    deadline = time.monotonic() + SECONDS
+    threads = [threading.Thread(target=do, args=(job, engine.clone(seconds)), daemon=True) for job in jobs]
+    deadline = time.monotonic() + seconds
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
     with lock:
-        found.missing += [_no(what, f"the engine does not answer within {SECONDS:g} s") for what in waiting]
+        found.missing += [_no(what, f"the engine does not answer within {seconds:g} s") for what in waiting]
         waiting.clear()
 
 
@@ -118,15 +182,15 @@ def _is_gone(error: EngineRefused) -> bool:
     return error.status == HTTPStatus.NOT_FOUND
 
 
-def _log(plan: Plan, component: str, container: str, folder: Path, limit: int) -> _Job:
+def _log(place: Place, component: str, container: str, limit: int) -> _Job:
     def work(engine: Engine) -> Callable[[], None]:
         try:
-            data = _ends(engine, container, plan.mask, limit)
+            data = _ends(engine, container, place.mask, limit)
         except EngineRefused as error:
             if _is_gone(error):
                 return _nothing
             raise
-        return lambda: _save(folder / "logs" / f"{component}.log", data)
+        return lambda: _save(place.folder / "logs" / f"{component}.log", data)
 
     return _Job(what=f"the log of {component}", work=work)
 
@@ -151,7 +215,7 @@ def _ends(engine: Engine, container: str, mask: Callable[[str], str], limit: int
     return start + f"\n[cut here; the last {_LINES} lines follow]\n".encode() + end.bytes()
 
 
-def _inspect(plan: Plan, component: str, container: str, folder: Path, limit: int, found: Found) -> _Job:
+def _inspect(place: Place, component: str, container: str, limit: int, found: Found) -> _Job:
     def work(engine: Engine) -> Callable[[], None]:
         try:
             told = engine.inspect(container)
@@ -159,11 +223,11 @@ def _inspect(plan: Plan, component: str, container: str, folder: Path, limit: in
             if _is_gone(error):
                 return _nothing
             raise
-        data = json.dumps(_masked(told, plan.mask), indent=2).encode()[:limit]
+        data = json.dumps(_masked(told, place.mask), indent=2).encode()[:limit]
 
         def keep() -> None:
             found.states[component] = told
-            _save(folder / "inspect" / f"{component}.json", data)
+            _save(place.folder / "inspect" / f"{component}.json", data)
 
         return keep
 
@@ -183,12 +247,12 @@ def _masked(value: object, mask: Callable[[str], str]) -> object:
             return value
 
 
-def _events(plan: Plan, folder: Path, limit: int) -> _Job:
+def _events(place: Place, limit: int) -> _Job:
     def work(engine: Engine) -> Callable[[], None]:
         kept = bounded.Ends(limit)
-        for line in engine.events({RUN: plan.run}):
-            kept.take(plan.mask(f"{line}\n").encode("utf-8", "replace"))
-        return lambda: _save(folder / "logs" / "events.jsonl", kept.bytes())
+        for line in engine.events({RUN: place.run}):
+            kept.take(place.mask(f"{line}\n").encode("utf-8", "replace"))
+        return lambda: _save(place.folder / "logs" / "events.jsonl", kept.bytes())
 
     return _Job(what="the engine's events", work=work)
 

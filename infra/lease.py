@@ -82,16 +82,19 @@ class Lease:
 
 
 @contextlib.contextmanager
-def hold(run: str, service: str, tier: str, log: Path | None = None) -> Iterator[Lease]:
+def hold(
+    run: str, service: str, tier: str, log: Path | None = None, secrets: frozenset[str] = frozenset()
+) -> Iterator[Lease]:
     """Own a run until the block ends. Raises `Unavailable` where no engine answers, `Invalid` where the name is taken.
 
-    The caller sweeps; the reaper does where the caller cannot, or did not (`unswept`).
+    The caller sweeps; the reaper does where the caller cannot, or did not (`unswept`). It also saves the evidence of a
+    run that was killed, without the `secrets`.
     """
     owner = labels.Owner.of(os.getpid())
     unswept = threading.Event()
     with _reaper(run, log, processes.environment(run, owner, "reaper"), unswept) as process:
         connection = discover(make_private_folder(run, str(owner)))
-        _hand_over(process, connection)
+        _hand_over(process, connection, secrets)
         engine = connection.client()
         if engine.networks({labels.RUN: run}):  # of another host, or of a run that is still to be swept
             raise taken(run)
@@ -162,7 +165,7 @@ def _reaper(
             remove_private_folder(run, marks[labels.ENV_OWNER])
 
 
-def _hand_over(process: subprocess.Popen[bytes], connection: Connection) -> None:
+def _hand_over(process: subprocess.Popen[bytes], connection: Connection, secrets: frozenset[str]) -> None:
     """Tell the reaper which engine it is, and wait until it is served."""
     assert process.stdin is not None
     assert process.stdout is not None
@@ -171,6 +174,7 @@ def _hand_over(process: subprocess.Popen[bytes], connection: Connection) -> None
         "identity": connection.identity,
         "service": list(connection.service),
         "env": dict(connection.env),
+        "secrets": sorted(secrets),
     }
     with contextlib.suppress(BrokenPipeError):
         process.stdin.write(f"{json.dumps(engine)}\n".encode())

@@ -98,7 +98,7 @@ class Run:
             with self.recorder.step("engine") as handle:
                 log = self.folder / "logs" / "engine.log"
                 log.parent.mkdir(parents=True, exist_ok=True)
-                held = stack.enter_context(lease.hold(made.run, made.service, made.tier, log))
+                held = stack.enter_context(lease.hold(made.run, made.service, made.tier, log, made.secrets))
                 self._note_swept(sweep.sweep_runs(held.engine))
                 handle.note = f"Podman {held.version}, {held.connection.origin}"
             if held.workarounds:

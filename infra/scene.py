@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from infra import evidence
-from infra.evidence import Found
+from infra.evidence import Found, Place, component_line
 from infra.plan import Plan
 from infra.report import Scene, Section
 from infra.stack import Stack
@@ -27,7 +25,8 @@ def save(stack: Stack, names: Iterable[tuple[str, str]], folder: Path, *, failed
 
     Of a run that did not fail, the logs are all. Never raises.
     """
-    found = evidence.collect(stack.engine, stack.plan, names, folder, failed=failed)
+    place = Place(run=stack.plan.run, folder=folder, mask=stack.plan.mask)
+    found = evidence.collect(stack.engine, place, names, failed=failed)
     return _whole(found, stack, folder) if failed else None
 
 
@@ -40,7 +39,7 @@ def _whole(found: Found, stack: Stack, folder: Path) -> Scene:
     ]
     addresses = tuple(f"{name}: {address}" for name, address in stack.addresses.items())
     sections = (
-        Section(title="Components", lines=tuple(_component(step.name, found) for step in plan.steps)),
+        Section(title="Components", lines=tuple(component_line(step.name, found) for step in plan.steps)),
         Section(title=f"Addresses on the network {plan.network}", lines=addresses),
         *_of_host(plan, ports, folder, found.storage),
     )
@@ -62,29 +61,6 @@ def _of_host(plan: Plan, ports: Iterable[tuple[str, int]], folder: Path, storage
     lines = tuple(plan.mask(f"{number} ({name}): {holders.get(number, 'nobody')}") for name, number in ports)
     yield Section(title="Who listened on the ports of this host", lines=lines)
     yield Section(title="Disk", lines=tuple(_disks(folder, storage)))
-
-
-def _component(name: str, found: Found) -> str:
-    if any(line.startswith(f"the state of {name} ") for line in found.missing):
-        return f"{name}: not known"
-    told = found.states.get(name)
-    if told is None:
-        return f"{name}: no container"
-    state: Mapping[str, Any] = told.get("State") or {}
-    status = str(state.get("Status"))
-    if status == "running":
-        return f"{name}: running since {_time(state.get('StartedAt'))}, pid {state.get('Pid')}"
-    if status not in ("exited", "stopped", "dead"):
-        return f"{name}: {status}"
-    oom = ", out of memory" if state.get("OOMKilled") else ""
-    error = f", {state['Error']}" if state.get("Error") else ""
-    return f"{name}: {status} with code {state.get('ExitCode')}{oom} at {_time(state.get('FinishedAt'))}{error}"
-
-
-def _time(text: object) -> str:
-    with contextlib.suppress(ValueError):
-        return datetime.fromisoformat(str(text)).astimezone(UTC).strftime("%H:%M:%S.%f")[:-3] + " UTC"
-    return str(text)
 
 
 def _holders() -> dict[int, str]:
