@@ -26,7 +26,7 @@ TESTS = {
 
 @pytest.fixture(scope="module")
 def few(warm: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    return small.make(tmp_path_factory.mktemp("faults"), TESTS)
+    return small.make(tmp_path_factory.mktemp("faults"), TESTS, tier='env = { PYTEST_ADDOPTS = "-s" }')
 
 
 def first_line(project: Project, run: str) -> str:
