@@ -11,7 +11,7 @@ from pathlib import Path
 
 from infra import away, components, isolation, labels, lease_names, ports, processes, rundir, signals, suites, venvs
 from infra.causes.table import Found
-from infra.errors import Ended, InfraError, Internal, SuiteFailed
+from infra.errors import Ended, InfraError, Internal, NotReady, SuiteFailed
 from infra.isolation import Shared
 from infra.lease import Lease
 from infra.placeholders import render
@@ -70,6 +70,9 @@ class Consumer:
     folder: Path
     result: SuiteResult | None = None
     failed: bool = False
+    # None where it cannot be told. What fails because its stack has died is no test that has failed.
+    failed_tests: int | None = 0
+    _heard: SuiteResult | None = None
     workers: list[WorkerResult] = field(default_factory=list)
 
     def suite(self, ready: ReadyStack) -> None:
@@ -89,11 +92,29 @@ class Consumer:
                 with self.recorder.step(step.name):
                     suites.run_step(suite, step, tuple(render(word, values) for word in step.command))
             with self.recorder.step("suite") as handle:
-                self.result, error = suites.run(suite)
+                try:
+                    self.result, error = suites.run(suite)
+                except NotReady as died:
+                    local = ready.lease is not None and not ready.lease.connection.remote
+                    self.failed_tests = self._failed_before(died.shown.timestamp() if local and died.shown else None)
+                    raise
+                except InfraError:
+                    self.failed_tests = self._failed_before(None)
+                    raise
                 if self.result is not None:
                     handle.note = self.result.sentence()
                 if error is not None:
+                    self.failed_tests = self._failed_before(None)
                     raise ready.blamed(error, self.result)
+
+    def _failed_before(self, moment: float | None) -> int | None:
+        """How many tests had failed by then, which is when the stack died by the clock of this host, or in all."""
+        if self._heard is None:
+            return None
+        return sum(case.failed_before(moment) for case in self._heard.cases)
+
+    def _hear(self, result: SuiteResult | None) -> None:
+        self._heard = result
 
     def serve(self, ready: ReadyStack) -> None:
         """Hand the addresses over to the process that has started this one, and keep the stack until it is gone."""
@@ -196,6 +217,7 @@ class Consumer:
             look=lambda: self._look(ready),
             interrupts=self.interrupts,
             mask=plan.mask,
+            heard=self._hear,
         )
 
     def _look(self, ready: ReadyStack) -> None:

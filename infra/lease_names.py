@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from infra import lock
+from infra import lock, run_names
 from infra.errors import Invalid
 from infra.labels import Life, Owner, life
 
@@ -152,7 +152,7 @@ def private_folders() -> Iterator[tuple[str, str]]:
     """Yield (run, owner) of the private folders of this user that are there."""
     for folder in _BASE.glob(f"infra-{os.getuid()}-*"):
         run = folder.name.rpartition("-")[2]
-        owner = _owner_of(folder) if re.fullmatch("[0-9a-f]{8}", run) else None
+        owner = _owner_of(folder) if re.fullmatch(run_names.RUN, run) else None
         if owner is not None:
             yield run, owner
 

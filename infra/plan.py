@@ -7,13 +7,11 @@ A plan holds everything the stack needs except what only the engine knows: which
 from __future__ import annotations
 
 import hashlib
-import re
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from infra import workers, workspace
+from infra import run_names, workers, workspace
 from infra.catalog.declared import Catalog, host_ports
 from infra.errors import Invalid, Unavailable
 from infra.masking import masked
@@ -24,7 +22,6 @@ from infra.workers import Claimed, Cloned, Worker
 from infra.workspace import PlannedFile, check_build, check_folder, check_requirements, declared, migration_files
 
 HOST = "127.0.0.1"
-RUN_NAME = r"[0-9a-f]{8}"
 _SOURCES: Mapping[str, Literal["registry", "local", "registry|local"]] = {
     "auto": "registry|local",
     "registry": "registry",
@@ -157,11 +154,6 @@ class Plan:
         }
 
 
-def new_run() -> str:
-    """Return a run's name: 8 hex digits."""
-    return secrets.token_hex(4)
-
-
 def make(
     catalog: Catalog,
     settings: Settings,
@@ -174,7 +166,7 @@ def make(
     """Make the plan of one run. Raises `Invalid`; reads the workspace's migrations, touches nothing."""
     spec = catalog.tier(service, tier)
     offered = catalog.service(service)
-    run = run_name(run)
+    run = run_names.run_name(run)
     mode = _ports_mode(ports)
     name = str(service)
     _check_target(name, tier, spec)
@@ -214,15 +206,6 @@ def _tier(tier: str) -> Tier:
     if tier == "unit":
         return "unit"
     return "integration" if tier == "integration" else "e2e"
-
-
-def run_name(run: str | None) -> str:
-    """Return the name that was asked for, or a new one. Raises `Invalid`."""
-    if run is None:
-        return new_run()
-    if re.fullmatch(RUN_NAME, run) is None:
-        raise Invalid(f'a run is named by 8 hex digits, not "{run}"', reference="run-name", remedy="leave --run out")
-    return run
 
 
 def _cloned(spec: TierSpec, steps: list[PlannedStep]) -> Cloned | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from infra import retry
 from infra.catalog.names import Unreadable, toml
 from infra.errors import Invalid
 
@@ -24,6 +25,7 @@ class Settings:
     workspace: Path
     images: ImagesMode
     keep: bool
+    retry_infra: int = 0
 
     @property
     def runs(self) -> Path:
@@ -43,6 +45,7 @@ def read(root: Path, environ: Mapping[str, str] = os.environ) -> Settings:
                 workspace=_folder(root, "workspace", environ.get("INFRA_WORKSPACE"), table, "."),
                 images=known,
                 keep=environ.get("INFRA_KEEP", "") not in ("", "0"),
+                retry_infra=retry.number(environ.get(retry.ENV) or "0", retry.ENV),
             )
     raise Invalid(
         f'INFRA_IMAGES is "{mode}"; it is one of {", ".join(get_args(ImagesMode))}',

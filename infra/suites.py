@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Protocol, assert_never
 
 from infra import tools, verdict
+from infra.bounded import BoundedLog
 from infra.commands import Command
 from infra.errors import SuiteFailed
+from infra.masking import in_pieces
 from infra.model import GinkgoSuite, GotestsumSuite, PytestSuite, Step, SuiteSpec
 from infra.report import SuiteResult
 from infra.runners.ginkgo import Ginkgo
@@ -31,6 +33,7 @@ _LOOK_EVERY_S = 0.25
 _GRACE_S = 10.0
 _DUMP_S = 1.5
 _BUILD_S = 600.0
+_PIECE = 1024 * 1024
 
 
 class Runner(Protocol):
@@ -47,6 +50,10 @@ class Runner(Protocol):
     @property
     def hang(self) -> tuple[signal.Signals, ...]:
         """The signals that make it say where it hangs, one after another."""
+
+    @property
+    def end(self) -> signal.Signals:
+        """The signal after which it still writes its report."""
 
     @property
     def check(self) -> str:
@@ -76,6 +83,8 @@ class SuiteRun:
     look: Callable[[], None]
     interrupts: Interrupts
     mask: Callable[[str], str]
+    # Told what the suite's own report says, also of a suite that was ended because its stack had died.
+    heard: Callable[[SuiteResult | None], None] = lambda _: None
     python: str = "python3"
 
     def with_python(self, python: Path) -> SuiteRun:
@@ -121,14 +130,31 @@ def run(suite: SuiteRun) -> tuple[SuiteResult | None, SuiteFailed | None]:
     finally:
         if binary is not None:
             binary.unlink(missing_ok=True)
-    if not report.exists():
-        return None, verdict.no_report(code, tail)
-    report.write_text(suite.mask(report.read_text(encoding="utf-8", errors="replace")), encoding="utf-8")
-    try:
-        result = runner.read(report)
-    except ValueError:
+        result = _read(suite, runner, report)
+        suite.heard(result)
+    if result is None:
         return None, verdict.no_report(code, tail)
     return result, verdict.judge(result, code, tail, check=f"cd {suite.cwd} && {runner.check}")
+
+
+def _read(suite: SuiteRun, runner: Runner, report: Path) -> SuiteResult | None:
+    """Read the suite's own report, then mask it and cut it short: the next who reads it is a person."""
+    if not report.exists():
+        return None
+    try:
+        return runner.read(report)
+    except ValueError:
+        return None
+    finally:
+        _mask(report, suite.mask)
+
+
+def _mask(report: Path, mask: Callable[[str], str]) -> None:
+    part = report.with_name(f".{report.name}.part")
+    with report.open(encoding="utf-8", errors="replace", newline="") as raw, BoundedLog(part) as kept:
+        for text in in_pieces(iter(lambda: raw.read(_PIECE), ""), mask):
+            kept.write(text.encode("utf-8", "replace"))
+    part.replace(report)
 
 
 def run_step(suite: SuiteRun, step: Step, command: tuple[str, ...]) -> None:
@@ -224,7 +250,8 @@ def _watched(suite: SuiteRun, runner: Runner, argv: tuple[str, ...]) -> tuple[in
                 if time.monotonic() > deadline:
                     raise verdict.hung(suite.spec.timeout, _asked(running, runner.hang))
         except BaseException:
-            running.end(_GRACE_S if suite.interrupts.first is not None else 1.0, suite.interrupts.hurry)
+            grace = _GRACE_S if suite.interrupts.first is not None else 1.0
+            running.end(grace, suite.interrupts.hurry, runner.end)
             raise
         return code, tuple(running.tail)
 

@@ -160,6 +160,8 @@ class Transport:
             yield from response.iter_content(None)
         except _BROKEN as error:
             raise self._gone(f"{method} {path}: {_why(error)}") from error
+        finally:
+            response.close()  # who has enough does not read on
 
     def _bounded(self, method: str, path: str, work: Callable[[], T], bound_s: float) -> T:
         """Do work that talks to the engine, in a thread that is abandoned when the bound is reached."""

@@ -35,6 +35,8 @@ class Pytest:
     tool = None
     # pytest has Python's faulthandler on: all threads' stacks, and the process ends.
     hang = (signal.SIGABRT,)
+    # Of a SIGTERM it dies without its report.
+    end = signal.SIGINT
 
     def command(self, program: Sequence[str], args: Sequence[str], report: Path) -> tuple[str, ...]:
         """Return the command line: ours, the catalogue's, then what a person gave after `--`: paths of it are all."""

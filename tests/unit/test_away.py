@@ -12,7 +12,7 @@ from given import CATALOG, settings_with
 from infra import away, components, lease, lease_names
 from infra.errors import Invalid
 from infra.lease_names import private_folder
-from infra.plan import new_run
+from infra.run_names import new_run
 
 STACK = new_run()
 REDIS = f"gateway-redis-{STACK}"

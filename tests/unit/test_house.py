@@ -24,6 +24,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "infra.placeholders",
             "infra.labels",
             "infra.lease_names",
+            "infra.run_names",
             "infra.away",
             "infra.commands",
             "infra.tools",
@@ -31,6 +32,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "infra.engine.types",
             "infra.values",
             "infra.masking",
+            "infra.bounded",
             "infra.lock",
             "infra.runners",
             "infra.causes",
@@ -62,12 +64,13 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "infra.workspace",
             "infra.migrations",
             "infra.settings",
+            "infra.retry",
             "infra.rundir",
             "infra.content",
             "infra.signals",
         ),
     ),
-    ("plan", ("infra.plan", "infra.report", "infra.request")),
+    ("plan", ("infra.plan", "infra.report", "infra.ending", "infra.request")),
     (
         "observers",
         (
@@ -88,6 +91,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             "infra.engine.names",
             "infra.engine.answers",
+            "infra.engine.bodies",
             "infra.engine.host",
             "infra.engine.store",
             "infra.engine.sockets",
@@ -127,6 +131,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "infra.databases",
             "infra.redis_numbers",
             "infra.isolation",
+            "infra.scene",
         ),
     ),
     (
@@ -144,7 +149,10 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "infra.doctor.start",
         ),
     ),
-    ("run", ("infra.consumer", "infra.run", "infra.execute", "infra.status", "infra.components")),
+    (
+        "run",
+        ("infra.consumer", "infra.run", "infra.execute", "infra.attempts", "infra.status", "infra.components"),
+    ),
     (
         "entries",
         (
@@ -194,6 +202,7 @@ FOREIGN = {
         "infra.processes",
         "infra.sweep",
         "infra.ports",
+        "infra.scene",
         "infra.buildah",
         "infra.reaper",
     },
