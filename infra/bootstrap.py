@@ -104,7 +104,7 @@ def install(tools: Sequence[Tool]) -> None:
         raise Unavailable(
             "; ".join(f"{tool.name}: {tool.state}, although its packages are installed" for tool in still),
             reference="missing-tool",
-            remedy="install a newer release of it, or upgrade this system",
+            remedy=f"{needed}  # a newer release of it, or of this system, is wanted",
         )
 
 
@@ -131,7 +131,7 @@ def ensure_venv(root: Path) -> Path:
         raise Unavailable(
             f"{root / '.venv'} cannot be made: this python has no ensurepip",
             reference="missing-tool",
-            remedy=f"{installation(tools)} (or: python3 noxfile.py -s bootstrap ...)",
+            remedy=f"{installation(tools)}  # or: python3 noxfile.py -s bootstrap ...",
         )
     try:
         with _alone(root):
@@ -141,7 +141,7 @@ def ensure_venv(root: Path) -> Path:
         raise Unavailable(
             f"{root / '.venv'} cannot be made: {error.strerror or error}",
             reference="venv",
-            remedy=f"make {root} writable",
+            remedy=f"ls -ld {shlex.quote(str(root))}  # it must be writable",
         ) from error
     return python
 

@@ -105,6 +105,6 @@ def _none_left(port: int, count: int, had: int) -> NotReady:
     return NotReady(
         f"{count} of Redis' {REDIS_NUMBERS} database numbers are wanted, {had} are free; the others: runs {held}",
         reference="redis-numbers",
-        remedy="wait until one of them has ended, or use --fresh --ports auto",
+        remedy="invoke infra.status  # wait until one of them has ended, or use --fresh --ports auto",
         blame="user",
     )

@@ -220,7 +220,9 @@ class Transport:
     def _hangs(self, method: str, path: str, seconds: float) -> NoAnswer:
         self._health.silent = True
         message = f"Podman at {self.url} does not answer: nothing to {method} {path} for {seconds:.0f} s"
-        return NoAnswer(message, reference="engine-hangs", remedy="podman info; is it stopped, or the host overloaded?")
+        return NoAnswer(
+            message, reference="engine-hangs", remedy="podman info  # is it stopped, or the host overloaded?"
+        )
 
     def _gone(self, why: str) -> NoAnswer:
         self._health.silent = True
@@ -232,7 +234,7 @@ class Transport:
         return NoAnswer(
             f"Podman at {self.url} answered {method} {path} with what cannot be understood: {what}",
             reference="engine-nonsense",
-            remedy="podman info; is it Podman that answers there?",
+            remedy="podman info  # is it Podman that answers there?",
         )
 
 
