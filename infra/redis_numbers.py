@@ -51,7 +51,7 @@ def claimed(port: int, run: str, count: int, *, spare: int) -> Iterator[tuple[in
         except redis.RedisError as error:
             raise NotReady(
                 f"Redis at {HOST}:{port} hands out no database numbers: {error}",
-                reference="redis-numbers",
+                reference="redis-numbers-failed",
                 remedy="invoke infra.status",
             ) from error
         yield tuple(mine)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from infra.causes import arguments, endings, engines, hosts, images, network, starting, suites
+from infra.causes import arguments, endings, engines, hosts, images, network, runs, starting, suites
 from infra.causes.facts import Facts
 from infra.causes.rules import Match, Rule
 from infra.errors import Blame, InfraError
@@ -23,6 +23,7 @@ RULES: tuple[Rule, ...] = (
     *suites.RULES,
     *endings.RULES,
     *arguments.RULES,
+    *runs.RULES,
 )
 BY_REFERENCE: Mapping[str, Rule] = {rule.reference: rule for rule in RULES}
 # What the words of failing tests may show: a test may well be about the words of all others.

@@ -226,9 +226,7 @@ class Transport:
 
     def _gone(self, why: str) -> NoAnswer:
         self._health.silent = True
-        return NoAnswer(
-            f"cannot talk to Podman at {self.url}: {why}", reference="engine-unreachable", remedy="podman info"
-        )
+        return NoAnswer(f"cannot talk to Podman at {self.url}: {why}", reference="engine-gone", remedy="podman info")
 
     def _nonsense(self, method: str, path: str, what: str) -> NoAnswer:
         return NoAnswer(
