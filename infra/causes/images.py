@@ -116,7 +116,7 @@ RULES = (
     ),
     Rule(
         reference="build-failed",
-        blame="raised",
+        blame="component",
         when=both(_BUILD, _step),
         message="{image} could not be built ({said}): {failing}",
         hint="less {log}",

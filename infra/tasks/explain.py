@@ -32,5 +32,4 @@ def explain(_: Context, reference: str, json: bool = False) -> None:
 
 _BLAMES = {
     "component": "product, where its image is built from the workspace or it is a job; else infrastructure",
-    "raised": "as the report says",
 }
