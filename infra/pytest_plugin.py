@@ -100,7 +100,8 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
         return _INVALID
     has, asked = _count(), _xdist_workers(config)
     if os.environ.get(_RUN) and 0 < has < asked:
-        _say(f"invalid: {asked} xdist workers, and the stack that is there has values for {has}\n  to do: -n {has}")
+        what = f"{asked} xdist workers, and the stack that is there has values for {has}"
+        _say(f"invalid: {what}\n  to do: python3 -m pytest -n {has}")
         return _INVALID
     return None
 

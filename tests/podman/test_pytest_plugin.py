@@ -613,7 +613,7 @@ def test_infrastructure_that_fails_is_one_error_at_the_start_and_no_test_is_run(
 
 
 def test_what_to_do_names_the_options_of_pytest(ended: Callable[[str], Ended]) -> None:
-    assert "to do: --infra-service aianalysis|" in ended("unknown").text
+    assert "to do: invoke infra.plan --service " in ended("unknown").text
     assert "or use --infra-ports auto" in ended("taken").text
 
 

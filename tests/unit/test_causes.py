@@ -233,7 +233,7 @@ def test_every_remedy_that_is_written_where_a_cause_is_raised_is_a_line_for_a_sh
 def test_every_cause_that_is_raised_says_what_to_do() -> None:
     # A problem of the names that nox reads has the file in its message, and is no more than that.
     silent = {site.where.partition(":")[0] for site in sites() if site.remedy is None}
-    assert silent <= {"infra.catalog.checks", "infra.catalog.loading", "infra.sessions", "infra.consumer"}
+    assert silent <= {"infra.catalog.checks", "infra.catalog.loading", "infra.sessions"}
 
 
 @pytest.mark.parametrize(
@@ -368,7 +368,7 @@ def test_a_reference_is_explained(reference: str) -> None:
     done = explained(reference)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{reference} (blame: ")
-    assert table.page(reference) in done.stdout
+    assert (table.page(reference) or "no page") in done.stdout
     assert f"\nto do: {table.BY_REFERENCE[reference].shown_hint}\n" in done.stdout
 
 
