@@ -77,6 +77,10 @@ def _folder(root: Path, key: str, given: str | None, table: Mapping[str, object]
     if not folder.is_dir():
         where = f"INFRA_{key.upper()}" if given else f"{root / 'pyproject.toml'}: tool.infra.{key}"
         message = f"{where}: no folder at {folder}"
-        right = f"unset {where}" if given else edit(root / "pyproject.toml", f"tool.infra.{key}")
+        right = (
+            f"unset {where}  # or let it name the {key}'s folder"
+            if given
+            else edit(root / "pyproject.toml", f"tool.infra.{key}")
+        )
         raise Invalid(message, reference="settings", remedy=right)
     return folder

@@ -163,7 +163,7 @@ class Ended:
     @property
     def causes(self) -> int:
         """How often a cause is told: each has one line of what to do."""
-        return self.text.count("  to do: ")
+        return self.text.count("; to do: ")
 
 
 @dataclass(frozen=True)
