@@ -121,7 +121,7 @@ class Consumer:
         ready = self._with_suite_ports(ready)
         pipe = self.request.served
         if pipe is None:
-            raise Internal("nobody is there to be served", reference="internal")
+            raise Internal("nobody is there to be served", reference="internal", remedy="less {folder}/diagnosis.md")
         with self._workers(ready) as each:
             given = self.given(ready, each)
             self.write_env(ready, each)
@@ -218,6 +218,7 @@ class Consumer:
             interrupts=self.interrupts,
             mask=plan.mask,
             heard=self._hear,
+            file=plan.places["service_file"],
         )
 
     def _look(self, ready: ReadyStack) -> None:

@@ -226,7 +226,7 @@ def _check_target(service: str, tier: str, spec: TierSpec) -> None:
         raise Unavailable(
             f"{service} {tier} runs on {spec.target}, and there is no such target yet: nothing was started",
             reference="no-such-target",
-            remedy=f'--tier integration, or target = "podman" in [tiers.{tier}]',
+            remedy=f'invoke infra.plan --service {service}  # or target = "podman" in [tiers.{tier}]',
             blame="user",
         )
 
@@ -236,7 +236,7 @@ def _ports_mode(ports: str) -> PortsMode:
         return "fixed"
     if ports == "auto":
         return "auto"
-    raise Invalid(f'--ports is fixed or auto, not "{ports}"', reference="arguments", remedy="--ports auto")
+    raise Invalid(f'--ports is fixed or auto, not "{ports}"', reference="arguments", remedy="invoke infra.plan --help")
 
 
 def _step(

@@ -17,8 +17,7 @@ def new_run() -> str:
 
 def run_name(run: str | None) -> str:
     """Return the name that was asked for, or a new one. Raises `Invalid`."""
-    if run is None:
-        return new_run()
-    if re.fullmatch(RUN, run) is None:
-        raise Invalid(f'a run is named by 8 hex digits, not "{run}"', reference="run-name", remedy="leave --run out")
-    return run
+    if run is not None and re.fullmatch(RUN, run) is None:
+        what = f'a run is named by 8 hex digits, not "{run}"'
+        raise Invalid(what, reference="run-name", remedy="invoke infra.status  # leave --run out")
+    return run or new_run()

@@ -128,7 +128,8 @@ class Stack:
         runs = state is not None and (state.status == "running" or (step.kind == "job" and state.dead))
         if state is None or not runs or state.labels.get(labels.DECLARED) != step.declared:
             what = "gone" if state is None else "declared otherwise by now" if runs else state.status
-            remedy = f"invoke infra.down --service {self.plan.service}, then infra.up; or --fresh --ports auto"
+            which = f"--service {self.plan.service} --tier {self.plan.tier}"
+            remedy = f"invoke infra.down {which} && invoke infra.up {which}  # or --fresh --ports auto"
             if state is not None and not runs and step.kind == "service":
                 remedy = f"invoke infra.start --component {step.name} --run {state.labels.get(labels.RUN)}"
                 if marks := away.marks(step.container):
@@ -159,7 +160,7 @@ class Stack:
                 raise NotReady(
                     f"it could not be flushed: {why}",
                     reference="reuse-reset-failed",
-                    remedy="--fresh --ports auto starts a stack of its own",
+                    remedy=f"invoke infra.down --service {self.plan.service}  # or --fresh --ports auto",
                     step=step.name,
                 )
 

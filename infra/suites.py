@@ -8,11 +8,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shlex
 import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, assert_never
 
@@ -86,6 +88,8 @@ class SuiteRun:
     # Told what the suite's own report says, also of a suite that was ended because its stack had died.
     heard: Callable[[SuiteResult | None], None] = lambda _: None
     python: str = "python3"
+    file: str = verdict.SERVICES
+    """What declares it."""
 
     def with_python(self, python: Path) -> SuiteRun:
         """Return the same with the python of an environment of its own, which is first on PATH, too."""
@@ -130,11 +134,18 @@ def run(suite: SuiteRun) -> tuple[SuiteResult | None, SuiteFailed | None]:
     finally:
         if binary is not None:
             binary.unlink(missing_ok=True)
+        over = datetime.now(UTC)
         result = _read(suite, runner, report)
         suite.heard(result)
-    if result is None:
-        return None, verdict.no_report(code, tail)
-    return result, verdict.judge(result, code, tail, check=f"cd {suite.cwd} && {runner.check}")
+    check = f"cd {shlex.quote(str(suite.cwd))} && {runner.check}"
+    error = (
+        verdict.no_report(code, tail, suite.file)
+        if result is None
+        else verdict.judge(result, code, tail, check=check, file=suite.file)
+    )
+    if error is not None:
+        error.shown = over
+    return result, error
 
 
 def _read(suite: SuiteRun, runner: Runner, report: Path) -> SuiteResult | None:
@@ -166,7 +177,7 @@ def run_step(suite: SuiteRun, step: Step, command: tuple[str, ...]) -> None:
             raise SuiteFailed(
                 f"{running}: {why}",
                 reference="before-suite-command-failed",
-                remedy=f"run it in {suite.cwd}: {running}",
+                remedy=f"cd {shlex.quote(str(suite.cwd))} && {running}",
                 evidence=tuple(running.tail)[-LINES:],
             )
 
@@ -196,8 +207,8 @@ def _built(suite: SuiteRun, package: str) -> Path:
         if code != 0:
             raise SuiteFailed(
                 f"{name} could not be built in {suite.cwd} (exit code {code})",
-                reference=f"{name}-build-failed",
-                remedy=f"cd {suite.cwd} && go get -tool {package} && go mod tidy",
+                reference="runner-build-failed",
+                remedy=f"cd {shlex.quote(str(suite.cwd))} && go get -tool {package} && go mod tidy",
                 blame="user",
                 evidence=tuple(building.tail)[-LINES:],
             )
@@ -232,7 +243,7 @@ def _wait_for(suite: SuiteRun, held: int, folder: str, deadline: float) -> None:
                 raise SuiteFailed(
                     f"another run has had its suite in {suite.cwd / folder} for {suite.spec.timeout:g} s",
                     reference="suite-folder-busy",
-                    remedy="wait for it, or give this run a workspace of its own (INFRA_WORKSPACE)",
+                    remedy="invoke infra.status  # wait, or give this run a workspace of its own (INFRA_WORKSPACE)",
                     blame="user",
                 ) from None
         else:

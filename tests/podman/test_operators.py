@@ -490,7 +490,7 @@ def test_a_word_that_names_nothing_is_one_message(
     assert done.code == code, done.text
     assert done.text.count(said) == 1, done.text
     assert "Traceback" not in done.text
-    assert "  to do: " in done.text
+    assert "; to do: " in done.text
 
 
 def test_a_component_that_is_not_in_the_stack_is_told_with_those_that_are(light: Project, up: str) -> None:
