@@ -72,7 +72,14 @@ class Target:
             if not self._there().dead:
                 raise
         if until(self._lives, _END_S) is not None:
-            raise self._late(f"runs on {_END_S:g} s after SIG{signum}", "signal-ignored", f"infra.kill {self._words}")
+            raise NotReady(
+                f"{self.step.name} runs on {_END_S:g} s after SIG{signum}",
+                reference="signal-ignored",
+                remedy=f"invoke infra.kill {self._words}",
+                step=self.step.name,
+                blame="test" if self.run else "user",
+                evidence=self._scene.log(self.step),
+            )
         now = self._there()
         return self._said(f"killed with SIG{signum} (exit code {now.exit_code})", now, began, ready=False)
 
@@ -109,10 +116,13 @@ class Target:
         began = time.monotonic()
         late = until(self._lives if what == "gone" else self._not_ready, seconds)
         if late is not None:
-            raise self._late(
-                f"is not {what} after {seconds:g} s: {self.made.mask(late)}",
-                f"not-{what}-in-time",
-                f"infra.start {self._words}" if what == "ready" else f"infra.kill {self._words}",
+            raise NotReady(
+                f"{self.step.name} is not {what} after {seconds:g} s: {self.made.mask(late)}",
+                reference="not-back-in-time" if what == "ready" else "not-gone-in-time",
+                remedy=f"invoke {'infra.start' if what == 'ready' else 'infra.kill'} {self._words}",
+                step=self.step.name,
+                blame="test" if self.run else "user",
+                evidence=self._scene.log(self.step),
             )
         state = self.engine.state(self.step.container)
         end = "removed" if state is None else f"exit code {state.exit_code}"
@@ -175,16 +185,6 @@ class Target:
             remedy=f"invoke infra.start {self._words}",
             step=self.step.name,
             blame="test" if self.run else "user",
-        )
-
-    def _late(self, what: str, reference: str, remedy: str) -> NotReady:
-        return NotReady(
-            f"{self.step.name} {what}",
-            reference=reference,
-            remedy=f"invoke {remedy}",
-            step=self.step.name,
-            blame="test" if self.run else "user",
-            evidence=self._scene.log(self.step),
         )
 
     def _said(self, what: str, state: ContainerState | None, began: float, *, ready: bool) -> Said:
@@ -266,10 +266,15 @@ def _refuse_not_ours(found: FoundRun) -> None:
     if found.kept is not None:
         return
     if found.life is Life.DEAD:
-        what, remedy = "is over: its owner is dead", f"invoke infra.gc --run {found.run}"
+        what, doing = "is over: its owner is dead", f"infra.gc --run {found.run}"
     elif found.life is Life.UNKNOWN or not lease_names.private_folder(found.run).is_dir():
         owner = f"process {found.owner.pid} on {found.owner.host}" if found.owner else "an owner that cannot be read"
-        what, remedy = f"is not ours: {owner} has it", "invoke infra.status"
+        what, doing = f"is not ours: {owner} has it", "infra.status"
     else:
         return
-    raise NotReady(f"run {found.run} of {found.service} {what}", reference="run-not-ours", remedy=remedy, blame="user")
+    raise NotReady(
+        f"run {found.run} of {found.service} {what}",
+        reference="run-not-ours",
+        remedy=f"invoke {doing}",
+        blame="user",
+    )

@@ -21,7 +21,7 @@ def number(text: str, where: str) -> int:
     raise Invalid(
         f'{where} is how often a run may be repeated, 0 to {MOST}, not "{text}"',
         reference="arguments",
-        remedy=f"unset {ENV}" if where == ENV else f"{FLAG} 1",
+        remedy=f"unset {ENV}" if where == ENV else f"invoke suite.run {FLAG} 1",
     )
 
 

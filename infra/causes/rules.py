@@ -40,11 +40,12 @@ class Rule:
 
     `hint` is a line for a shell: a command, and after `#` words for a person. What it means is in
     pages.md. A rule without `when` is raised where it is seen, and says there what it has seen. Blame `component` is
-    the product's where its image is built from the workspace or it is a job, else the infrastructure's.
+    the product's where its image is built from the workspace or it is a job, else the infrastructure's; `raised` is
+    said where it is raised.
     """
 
     reference: str
-    blame: Blame | Literal["component"]
+    blame: Blame | Literal["component", "raised"]
     hint: str
     message: str = ""
     when: Matcher | None = None

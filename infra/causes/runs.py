@@ -99,4 +99,37 @@ RULES: tuple[Rule, ...] = (
         blame="user",
         hint="invoke infra.status  # what was kept, if anything; then run it again",
     ),
+    Rule(
+        reference="owner-killed",
+        blame="infrastructure",
+        hint="sudo dmesg | grep -i 'killed process'  # was it the kernel, for want of memory?",
+    ),
+    Rule(
+        reference="component-taken-away",
+        blame="raised",
+        hint="invoke suite.run --fresh --ports auto  # a stack of its own, that nobody else takes apart",
+    ),
+    Rule(
+        reference="component-not-running",
+        blame="raised",
+        hint="invoke infra.start --component {step} --run {run}",
+    ),
+    Rule(
+        reference="signal-ignored",
+        blame="raised",
+        hint="invoke infra.kill --component {step} --run {run}  # with SIGKILL",
+    ),
+    Rule(
+        reference="not-back-in-time",
+        blame="raised",
+        hint="invoke infra.start --component {step} --run {run}  # infra.wait itself starts nothing",
+    ),
+    Rule(
+        reference="not-gone-in-time",
+        blame="raised",
+        hint="invoke infra.kill --component {step} --run {run}  # infra.wait itself ends nothing",
+    ),
+    Rule(reference="component-is-a-job", blame="user", hint="invoke infra.status --run {run}  # those that can be"),
+    Rule(reference="unknown-signal", blame="user", hint="invoke infra.kill --help"),
+    Rule(reference="run-not-ours", blame="user", hint="invoke infra.status"),
 )

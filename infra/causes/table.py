@@ -103,6 +103,7 @@ def _found(rule: Rule, facts: Facts, match: Match) -> Found:
 def _blame(rule: Rule, facts: Facts) -> Blame:
     if rule.blame == "component":
         return "product" if facts.ours or facts.kind == "job" else "infrastructure"
+    assert rule.blame != "raised", f"{rule.reference} is raised where it is seen, with its blame"
     return rule.blame
 
 
