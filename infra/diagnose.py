@@ -21,6 +21,7 @@ from infra.plan import Plan, PlannedStep
 
 _LINES = 60
 _KILLED = (137, 143)
+_PASSWORD = "password authentication failed"
 _NOT_STARTED = "not started yet"
 
 
@@ -78,7 +79,10 @@ class Scene:
                 service=self.plan.service,
                 log=log,
                 ports={str(n): f"{name}.{port}" for name, known in self.ports.items() for port, n in known.items()},
-                places=self.plan.places,
+                places={
+                    **{key: text for step in self.plan.steps for key, text in step.places.items()},
+                    **self.plan.places,
+                },
             ),
             OF_SUITES,
         )
@@ -94,6 +98,8 @@ class Scene:
         waited_s: float | None = None,
         polls: int = 0,
     ) -> NotReady:
+        log = self._log(step) if state is not None else ()
+        refused = any(_PASSWORD in line for line in (said, *log))
         return judged(
             NotReady,
             Facts(
@@ -103,7 +109,8 @@ class Scene:
                 service=self.plan.service,
                 ours=step.image.build is not None,
                 said=said,
-                log=self._log(step) if state is not None else (),
+                log=log,
+                server_log=tuple(line for db in self._databases() for line in self._log(db)) if refused else (),
                 container=self._container(step, state, doing) if state is not None else None,
                 image=image or step.image.ref,
                 others=dict(self._others()),
@@ -171,9 +178,13 @@ class Scene:
         """Ask the stack's PostgreSQL who holds what a job waits for."""
         if step.kind != "job":
             return ()
-        for other in self.started:
+        for other in self._databases():
             if isinstance(other.ready, PostgresProbe) and other.name in self.ports:
                 return tuple(
                     map(self.plan.mask, probes.lock_holders(other.ready, self.ports[other.name][other.ready.port]))
                 )
         return ()
+
+    def _databases(self) -> Iterator[PlannedStep]:
+        """Yield what runs as PostgreSQL in this stack."""
+        return (step for step in self.started if isinstance(step.ready, PostgresProbe))

@@ -26,6 +26,8 @@ class Match:
         return Match(values={**self.values, **other.values}, evidence=(*self.evidence, *other.evidence))
 
 
+_BY_SIGNAL = 128
+
 Matcher = Callable[[Facts], Match | None]
 
 
@@ -103,6 +105,15 @@ def exited(*codes: int) -> Matcher:
         return Match() if box is not None and facts.dead and (not codes or box.exit_code in codes) else None
 
     return match
+
+
+def by_itself(facts: Facts) -> Match | None:
+    """It runs, or has ended by its own decision: what a signal has ended may have said anything before.
+
+    Only then do lines of its log say why.
+    """
+    box = facts.container
+    return None if box is not None and facts.dead and box.exit_code >= _BY_SIGNAL else Match()
 
 
 def runs(facts: Facts) -> Match | None:
