@@ -12,6 +12,7 @@ from pathlib import Path
 
 from infra.errors import Invalid
 from infra.placeholders import plain
+from infra.rundir import shown
 
 _NAME = re.compile(r"^(\d+)[_-].*\.sql$|^(\d+)\.sql$")
 _MARKER = re.compile(r"^--\s*\+goose\s+(Up|Down)\b", re.IGNORECASE)
@@ -52,7 +53,7 @@ def read(folder: Path, key: str) -> tuple[Migration, ...]:
         raise Invalid(
             f"{key}: no migration folder at {folder}",
             reference="migrations-missing",
-            remedy="check the folder's name, or point INFRA_WORKSPACE at the right workspace",
+            remedy=f"ls {shown(folder.parent)}  # is that the workspace (INFRA_WORKSPACE)? Then the folder in {key}",
         )
     found: dict[int, Migration] = {}
     for path in sorted(folder.glob("*.sql")):
@@ -61,7 +62,7 @@ def read(folder: Path, key: str) -> tuple[Migration, ...]:
             raise Invalid(
                 f"{plain(str(path))}: a migration's name begins with its number, like 0001_name.sql",
                 reference="migration-name",
-                remedy=f"rename or remove {path}",
+                remedy=f"mv {shown(path)} {shown(path.with_name('NUMBER_NAME.sql'))}  # or remove it",
             )
         version = int(match[1] or match[2])
         text = _text(path)
@@ -69,22 +70,31 @@ def read(folder: Path, key: str) -> tuple[Migration, ...]:
             raise Invalid(
                 f"{path}: it has a goose Down marker and no Up marker, so nothing of it would be applied",
                 reference="migration-markers",
-                remedy=f"put `-- +goose Up` above what is to be applied in {path}",
+                remedy=f"${{EDITOR:-vi}} {shown(path)}  # -- +goose Up above what is to be applied",
             )
         if version in found:
-            raise Invalid(
-                f"{folder}: two migrations have number {version}: {found[version].name} and {path.name}",
-                reference="duplicate-migration",
-                remedy=f"renumber one of {found[version].name}, {path.name}",
-            )
+            raise _twice(found[version], path, version)
         found[version] = Migration(version=version, name=path.name, sql=up_part(text))
     if not found:
         raise Invalid(
             f"{key}: no .sql files in {folder}",
             reference="migrations-missing",
-            remedy="check the folder's name, or point INFRA_WORKSPACE at the right workspace",
+            remedy=f"ls {shown(folder)}  # is that the workspace (INFRA_WORKSPACE)? Then the folder in {key}",
         )
     return tuple(found[version] for version in sorted(found))
+
+
+def _twice(first: Migration, second: Path, version: int) -> Invalid:
+    """Return the error for two files with one number; the second gets the next one that is free."""
+    taken = [int(match[1] or match[2]) for path in second.parent.glob("*.sql") if (match := _NAME.match(path.name))]
+    digits = re.match(r"\d+", second.name)
+    width = len(digits[0]) if digits else 0
+    free = second.with_name(f"{max(taken) + 1:0{width}d}{second.name[width:]}")
+    return Invalid(
+        f"{second.parent}: two migrations have number {version}: {first.name} and {second.name}",
+        reference="duplicate-migration",
+        remedy=f"mv {shown(second)} {shown(free)}  # the one that was merged last",
+    )
 
 
 def _text(path: Path) -> str:
@@ -92,7 +102,7 @@ def _text(path: Path) -> str:
         raise Invalid(
             f"{path}: cannot be read: it is no file",
             reference="migration-unreadable",
-            remedy=f"repair or remove {path}",
+            remedy=f"ls -l {shown(path)}  # repair or remove it",
         )
     try:
         # utf-8-sig: an editor's byte order mark would hide a first line that is a marker.
@@ -100,4 +110,5 @@ def _text(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         why = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
         message = f"{path}: cannot be read: {why}"
-        raise Invalid(message, reference="migration-unreadable", remedy=f"repair or remove {path}") from error
+        remedy = f"ls -l {shown(path)}  # repair or remove it"
+        raise Invalid(message, reference="migration-unreadable", remedy=remedy) from error

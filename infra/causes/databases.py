@@ -44,7 +44,11 @@ def _no_such_role(facts: Facts) -> Match | None:
 def _waits_for_lock(facts: Facts) -> Match | None:
     if facts.kind != "job" or not facts.waits_for:
         return None
-    return Match(values={"holder": facts.waits_for[0]}, evidence=facts.waits_for)
+    holder = facts.waits_for[0]
+    by_address = {address: name for name, address in facts.addresses.items()}
+    name = next((by_address[word] for word in re.findall(r"[\da-f.:]*[\da-f]", holder) if word in by_address), None)
+    said_of = f"{name} holds: {holder}" if name else f"{holder} holds"
+    return Match(values={"holder": said_of, "who": name or facts.step}, evidence=facts.waits_for)
 
 
 RULES = (
@@ -105,7 +109,12 @@ RULES = (
         reference="lock-wait",
         blame="product",
         when=both(doing("gate"), _waits_for_lock),
-        message="the job did not end in {waited} s: it waits for a lock that {holder} holds",
-        hint="less {log}",
+        message="the job did not end in {waited} s: it waits for a lock that {holder}",
+        hint="less {{folder}}/logs/{who}.log  # let it end its transaction, or do it before {step}",
     ),
+    Rule(reference="duplicate-migration", blame="user", hint="mv {migrations}/{file} {migrations}/{free}"),
+    Rule(reference="migration-name", blame="user", hint="mv {migrations}/{file} {migrations}/NUMBER_NAME.sql"),
+    Rule(reference="migration-markers", blame="user", hint="${{EDITOR:-vi}} {migrations}/{file}  # -- +goose Up"),
+    Rule(reference="migration-unreadable", blame="user", hint="ls -l {migrations}/{file}"),
+    Rule(reference="migrations-missing", blame="user", hint="ls {migrations}  # INFRA_WORKSPACE, migrations.folder"),
 )
