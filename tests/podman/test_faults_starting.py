@@ -24,7 +24,7 @@ TOOLS = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 # A PostgreSQL that stays where it starts up, behind a gate that only looks for an open port.
 STARTING = """chmod 0700 $PGDATA; chown -R postgres $PGDATA
 exec setpriv --reuid=postgres --regid=postgres --init-groups bash -c '
-initdb -A trust -U slm_user >/dev/null; echo host all all all trust >> $PGDATA/pg_hba.conf; 
+initdb -A trust -U slm_user >/dev/null; echo host all all all trust >> $PGDATA/pg_hba.conf
 touch $PGDATA/recovery.signal
 perl -MIO::Socket::INET -e '"'"'
 my $s = IO::Socket::INET->new(LocalAddr => "0.0.0.0:8080", Listen => 9, ReuseAddr => 1) or die $@;
