@@ -273,7 +273,7 @@ class Images:
 
     def _go_on(self) -> None:
         if self._stopped.is_set():
-            raise NoImage("stopped: another image failed", reference=build.STOPPED)
+            raise NoImage("stopped: another image failed", reference=build.STOPPED, remedy="less {folder}/diagnosis.md")
 
 
 def _no_pull(ref: str, why: str) -> NoImage:

@@ -7,12 +7,12 @@ names both, and of a file with goose markers only the Up part is applied.
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.errors import Invalid
+from infra.errors import Invalid, edit, edit_key
 from infra.placeholders import plain
-from infra.rundir import shown
 
 _NAME = re.compile(r"^(\d+)[_-].*\.sql$|^(\d+)\.sql$")
 _MARKER = re.compile(r"^--\s*\+goose\s+(Up|Down)\b", re.IGNORECASE)
@@ -53,7 +53,7 @@ def read(folder: Path, key: str) -> tuple[Migration, ...]:
         raise Invalid(
             f"{key}: no migration folder at {folder}",
             reference="migrations-missing",
-            remedy=f"ls {shown(folder.parent)}  # is that the workspace (INFRA_WORKSPACE)? Then the folder in {key}",
+            remedy=edit_key(key, "the folder of the migrations; or point INFRA_WORKSPACE at the right workspace"),
         )
     found: dict[int, Migration] = {}
     for path in sorted(folder.glob("*.sql")):
@@ -62,7 +62,7 @@ def read(folder: Path, key: str) -> tuple[Migration, ...]:
             raise Invalid(
                 f"{plain(str(path))}: a migration's name begins with its number, like 0001_name.sql",
                 reference="migration-name",
-                remedy=f"mv {shown(path)} {shown(path.with_name('NUMBER_NAME.sql'))}  # or remove it",
+                remedy=f"ls {shlex.quote(str(folder))}  # rename or remove {plain(path.name)}",
             )
         version = int(match[1] or match[2])
         text = _text(path)
@@ -70,7 +70,7 @@ def read(folder: Path, key: str) -> tuple[Migration, ...]:
             raise Invalid(
                 f"{path}: it has a goose Down marker and no Up marker, so nothing of it would be applied",
                 reference="migration-markers",
-                remedy=f"${{EDITOR:-vi}} {shown(path)}  # -- +goose Up above what is to be applied",
+                remedy=edit(path, "-- +goose Up above what is to be applied"),
             )
         if version in found:
             raise _twice(found[version], path, version)
@@ -79,21 +79,20 @@ def read(folder: Path, key: str) -> tuple[Migration, ...]:
         raise Invalid(
             f"{key}: no .sql files in {folder}",
             reference="migrations-missing",
-            remedy=f"ls {shown(folder)}  # is that the workspace (INFRA_WORKSPACE)? Then the folder in {key}",
+            remedy=edit_key(key, "the folder of the migrations; or point INFRA_WORKSPACE at the right workspace"),
         )
     return tuple(found[version] for version in sorted(found))
 
 
 def _twice(first: Migration, second: Path, version: int) -> Invalid:
-    """Return the error for two files with one number; the second gets the next one that is free."""
+    """Return the error for two files with one number; the remedy gives the second the next one that is free."""
     taken = [int(match[1] or match[2]) for path in second.parent.glob("*.sql") if (match := _NAME.match(path.name))]
-    digits = re.match(r"\d+", second.name)
-    width = len(digits[0]) if digits else 0
+    width = len(second.name) - len(second.name.lstrip("0123456789"))
     free = second.with_name(f"{max(taken) + 1:0{width}d}{second.name[width:]}")
     return Invalid(
         f"{second.parent}: two migrations have number {version}: {first.name} and {second.name}",
         reference="duplicate-migration",
-        remedy=f"mv {shown(second)} {shown(free)}  # the one that was merged last",
+        remedy=f"mv {shlex.quote(str(second))} {shlex.quote(str(free))}  # the one that was merged last",
     )
 
 
@@ -102,7 +101,7 @@ def _text(path: Path) -> str:
         raise Invalid(
             f"{path}: cannot be read: it is no file",
             reference="migration-unreadable",
-            remedy=f"ls -l {shown(path)}  # repair or remove it",
+            remedy=f"ls -l {shlex.quote(str(path))}  # repair or remove it",
         )
     try:
         # utf-8-sig: an editor's byte order mark would hide a first line that is a marker.
@@ -110,5 +109,6 @@ def _text(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         why = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
         message = f"{path}: cannot be read: {why}"
-        remedy = f"ls -l {shown(path)}  # repair or remove it"
-        raise Invalid(message, reference="migration-unreadable", remedy=remedy) from error
+        raise Invalid(
+            message, reference="migration-unreadable", remedy=f"ls -l {shlex.quote(str(path))}  # repair or remove it"
+        ) from error

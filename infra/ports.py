@@ -47,7 +47,7 @@ def taken(step: str, port: int, engine: Engine | None) -> NotReady:
     return NotReady(
         f"port {port} is taken by {who}",
         reference="port-taken",
-        remedy=f"{remedy}, or use --ports auto",
+        remedy=f"{remedy}  # or wait until it has ended, or use --ports auto",
         step=step,
         blame="user",
     )
@@ -68,7 +68,7 @@ def holder(port: int, engine: Engine | None) -> tuple[str, str]:
                     life_of(container.labels), "its owner cannot be seen from here"
                 )
             alive = state == "its owner is alive"
-            remedy = "wait until it has ended" if alive else f"invoke infra.down --run {run}"
+            remedy = "invoke infra.status" if alive else f"invoke infra.down --run {run}"
             return f"run {run} of {service} (container {container.name}, {state})", remedy
     for connection in psutil.net_connections(kind="tcp"):
         if connection.laddr and connection.laddr.port == port and connection.status == psutil.CONN_LISTEN:

@@ -112,9 +112,4 @@ RULES = (
         message="the job did not end in {waited} s: it waits for a lock that {holder}",
         hint="less {{folder}}/logs/{who}.log  # let it end its transaction, or do it before {step}",
     ),
-    Rule(reference="duplicate-migration", blame="user", hint="mv {migrations}/{file} {migrations}/{free}"),
-    Rule(reference="migration-name", blame="user", hint="mv {migrations}/{file} {migrations}/NUMBER_NAME.sql"),
-    Rule(reference="migration-markers", blame="user", hint="${{EDITOR:-vi}} {migrations}/{file}  # -- +goose Up"),
-    Rule(reference="migration-unreadable", blame="user", hint="ls -l {migrations}/{file}"),
-    Rule(reference="migrations-missing", blame="user", hint="ls {migrations}  # INFRA_WORKSPACE, migrations.folder"),
 )

@@ -31,7 +31,7 @@ RULES = (
     Rule(
         reference="rate-limited",
         blame="infrastructure",
-        when=told(r"toomanyrequests|429 Too Many Requests|rate limit"),
+        when=both(doing("pull", "build"), told(r"toomanyrequests|429 Too Many Requests")),
         message="the registry refuses for now: too many requests (429)",
         hint="podman login {registry}  # or wait; INFRA_IMAGES=local builds it from packages",
     ),
@@ -116,7 +116,7 @@ RULES = (
     ),
     Rule(
         reference="build-failed",
-        blame="raised",
+        blame="component",
         when=both(_BUILD, _step),
         message="{image} could not be built ({said}): {failing}",
         hint="less {log}",

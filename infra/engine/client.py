@@ -47,7 +47,7 @@ class Engine(Transport):
             raise Unavailable(
                 f"Podman at {self.url} is {version}; {oldest} is the oldest supported",
                 reference="podman-too-old",
-                remedy="install a newer podman",
+                remedy=f"podman --url {self.url} version  # install {oldest} or newer there",
                 blame="user",
             )
         return version
@@ -100,7 +100,9 @@ class Engine(Transport):
     def put_files(self, container: str, files: Sequence[TarFile]) -> None:
         """Copy files into a created container; missing parent folders are made."""
         if files:
-            self._call("PUT", f"/containers/{container}/archive", params={"path": "/"}, data=_tar(files))
+            # Without copyUIDGID=false libpod gives all of it to the user that the image names, whoever should own it.
+            words = {"path": "/", "copyUIDGID": "false"}
+            self._call("PUT", f"/containers/{container}/archive", params=words, data=_tar(files))
 
     def start(self, container: str) -> None:
         """Start a created container."""

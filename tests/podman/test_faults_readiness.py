@@ -18,8 +18,8 @@ pytestmark = pytest.mark.usefixtures("warm")
 TOOLS = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 SECRET_FILE = '[[files]]\npath = "/etc/app/secrets.yaml"\nmode = "0600"\ncontent = "token: x"\n'
 TWO_PORTS = "[ports]\nhttp = 8080\nmetrics = 9090\n"
-# 150 turns are 0.1 s of a whole processor or so.
-WORK = "my $n = 0; for (1 .. 3000000) { $n += $_ }"
+# A second of a processor's time or so; slowed down to a tenth of one, that is ten.
+WORK = "my $n = 0; for (1 .. 25000000) { $n += $_ } "
 
 
 @pytest.mark.parametrize(
@@ -141,6 +141,25 @@ def test_f10_what_is_told_of_a_secrets_file_that_is_not_there(faulty: Callable[.
     written_down("F10", "datastorage without its secretsFile", fault)
 
 
+def test_f10_what_is_told_of_a_secrets_file_of_another_user(faulty: Callable[..., Project]) -> None:
+    text = (CATALOG / "components" / "datastorage.toml").read_text(encoding="utf-8")
+    wrong = text.replace('mode = "0400"\nowner = 1001', 'mode = "0600"', 1)
+    assert wrong != text
+    fault = caused(faulty({"datastorage": wrong}, ["postgres", "redis", "datastorage"], workspace=WORKSPACE))
+    is_told(
+        fault,
+        reference="file-unreadable",
+        blame="user",
+        code=75,
+        step="datastorage",
+        says=["it may not read /etc/datastorage/db-secrets.yaml: it has mode 0600 and owner 0", "runs as 1001"],
+        remedy="datastorage.toml  # [[files]]: owner or mode of /etc/datastorage/db-secrets.yaml",
+        shows=["db-secrets.yaml: permission denied", "state: ended, exit code 1"],
+    )
+    assert fault.cause["named_after_s"] < 10
+    written_down("F10", "datastorage with a secretsFile of root's, 0600", fault)
+
+
 @pytest.mark.parametrize(
     ("command", "reference", "says"),
     [
@@ -225,3 +244,26 @@ def test_f12_what_is_told_of_a_dependency_that_is_killed_in_the_gate_of_another(
     cause = project.report(going.run)["cause"]
     assert (cause["reference"], cause["step"]) == ("killed-through-engine", "first")
     assert seconds < 10
+
+
+@pytest.mark.parametrize("timeout", ["120s", "4s"])
+def test_f13_what_is_told_of_a_component_that_is_slow_to_start(
+    timeout: str, faulty: Callable[..., Project], podman: Podman
+) -> None:
+    """It is waited for as long as its declaration says; where that is over, it is no fault of its declaration."""
+    project = faulty({"app": server("sleep 1; " + serve(first=WORK), timeout=timeout)}, ["app"])
+    with project.going("suite.run", "--service", "faulty", PATH=TOOLS) as going:
+        name = f"faulty-app-{going.run}"
+        eventually("it runs", lambda: podman("ps", "--quiet", "--filter", f"name={name}").out != "", 60)
+        podman("update", "--cpus", "0.1", name)
+        code = going.ends()
+    report = project.report(going.run)
+    if timeout == "120s":
+        assert code == 0, going.text
+        assert step(report, "app")["duration_s"] > 4
+        return
+    cause = report["cause"]
+    assert (cause["reference"], report["blame"], cause["step"], code) == ("slow-start", "infrastructure", "app", 75)
+    assert "not ready after 4 s: it runs and does not take connections yet" in cause["message"]
+    assert "ready.timeout" in cause["remedy"]
+    assert any("nothing takes connections on port 8080 yet" in line for line in cause["evidence"])

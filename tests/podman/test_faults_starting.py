@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from faults import caused, is_told, written_down
-from product import CATALOG, WORKSPACE, Podman, Project
+from product import CATALOG, WORKSPACE, Podman, Project, eventually
 from standins import POSTGRES, job, psql, serve, server
 
 pytestmark = pytest.mark.usefixtures("warm")
@@ -108,12 +108,13 @@ def test_f02_what_is_told_of_a_name_that_nothing_has(kind: str, faulty: Callable
 
 def test_f02_what_is_told_of_a_dependency_that_is_paused(faulty: Callable[..., Project], podman: Podman) -> None:
     late = job(
-        "sleep 2; timeout 5 bash -c 'exec 3<>/dev/tcp/app/8080; echo GET / >&3; read -t 2 x <&3' || "
+        "sleep 3; timeout 5 bash -c 'exec 3<>/dev/tcp/app/8080; echo GET / >&3; read -t 2 x <&3' || "
         "{ echo app:8080: connection timed out; exit 1; }"
     )
     project = faulty({"app": server(serve()), "late": late}, ["app", "late"])
     with project.going("suite.run", "--service", "faulty") as going:
-        going.says("late ")
+        name = f"faulty-late-{going.run}"
+        eventually("it runs", lambda: podman("ps", "--quiet", "--filter", f"name={name}").out != "", 60)
         podman("pause", f"faulty-app-{going.run}")
         assert going.ends() == 75
     cause = project.report(going.run)["cause"]
