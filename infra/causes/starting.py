@@ -33,7 +33,7 @@ _ANY = ("0.0.0.0", "::", "*")
 
 def _unreached(facts: Facts) -> Iterable[tuple[str, str]]:
     """Yield (component, line) for each line that says that a component of this stack could not be reached."""
-    for line in facts.log if by_itself(facts) else ():
+    for line in _meant(facts):
         looked_up = _looked_up(line)
         words = _NO_HOST.sub("", line) if _UNREACHED.search(line) else ""
         for name in facts.others:
@@ -41,6 +41,11 @@ def _unreached(facts: Facts) -> Iterable[tuple[str, str]]:
             named = re.search(rf"(?<![\w.-])(?:{'|'.join(known)})(?![\w-]|\.[\w])", words)
             if name != facts.step and (looked_up == name or named):
                 yield name, line.strip()
+
+
+def _meant(facts: Facts) -> tuple[str, ...]:
+    """Return the lines of the log that may say why: none of what a signal has ended, none that says it is no matter."""
+    return tuple(line for line in facts.log if not _MILD.search(line)) if by_itself(facts) else ()
 
 
 def _looked_up(line: str) -> str | None:
@@ -67,7 +72,7 @@ def _dependency_dead(facts: Facts) -> Match | None:
 
 
 def _unknown_name(facts: Facts) -> Match | None:
-    for line in (*reversed(facts.log), facts.said) if by_itself(facts) else ():
+    for line in (*reversed(_meant(facts)), facts.said):
         name = _looked_up(line)
         if name and name not in facts.others:
             near = difflib.get_close_matches(name, facts.others, 1)
@@ -115,9 +120,7 @@ def _last_words(*patterns: str) -> Matcher:
     search = logged(*patterns)
 
     def match(facts: Facts) -> Match | None:
-        if not facts.dead or not by_itself(facts):
-            return None
-        return search(replace(facts, log=tuple(line for line in facts.log[-_LAST:] if not _MILD.search(line))))
+        return search(replace(facts, log=_meant(facts)[-_LAST:])) if facts.dead else None
 
     return match
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from faults import caused, is_told, written_down
+from faults import caused, ended, is_told, written_down
 from product import CATALOG, WORKSPACE, Podman, Project, eventually
 from standins import POSTGRES, job, psql, serve, server
 
@@ -116,11 +116,18 @@ def test_f02_what_is_told_of_a_dependency_that_is_paused(faulty: Callable[..., P
         name = f"faulty-late-{going.run}"
         eventually("it runs", lambda: podman("ps", "--quiet", "--filter", f"name={name}").out != "", 60)
         podman("pause", f"faulty-app-{going.run}")
-        assert going.ends() == 75
-    cause = project.report(going.run)["cause"]
-    assert (cause["reference"], cause["step"]) == ("dependency-dead", "late"), going.text
-    assert cause["message"] == "it cannot reach app, which is paused"
-    assert cause["remedy"].endswith("logs/app.log")
+        fault = ended(project, going)
+    is_told(
+        fault,
+        reference="dependency-dead",
+        blame="infrastructure",
+        code=75,
+        step="late",
+        says=["it cannot reach app, which is paused"],
+        remedy="logs/app.log",
+        shows=["app:8080: connection timed out", "app: is paused"],
+    )
+    written_down("F02", "a dependency that is paused", fault)
 
 
 def test_f03_what_is_told_of_a_gate_that_passes_while_the_database_starts_up(faulty: Callable[..., Project]) -> None:
