@@ -22,6 +22,7 @@ from infra.plan import Plan, PlannedStep
 
 _LINES = 60
 _KILLED = (137, 143)
+_PASSWORD = "password authentication failed"
 _NOT_STARTED = "not started yet"
 
 
@@ -90,7 +91,10 @@ class Scene:
                 service=self.plan.service,
                 log=log,
                 ports={str(n): f"{name}.{port}" for name, known in self.ports.items() for port, n in known.items()},
-                places=self.plan.places,
+                places={
+                    **{key: text for step in self.plan.steps for key, text in step.places.items()},
+                    **self.plan.places,
+                },
             ),
             OF_SUITES,
         )
@@ -106,6 +110,8 @@ class Scene:
         waited_s: float | None = None,
         polls: int = 0,
     ) -> NotReady:
+        log = self.log(step) if state is not None else ()
+        refused = any(_PASSWORD in line for line in (said, *log))
         return judged(
             NotReady,
             Facts(
@@ -115,7 +121,8 @@ class Scene:
                 service=self.plan.service,
                 ours=step.image.build is not None,
                 said=said,
-                log=self.log(step) if state is not None else (),
+                log=log,
+                server_log=tuple(line for db in self._databases() for line in self.log(db)) if refused else (),
                 container=self._container(step, state, doing) if state is not None else None,
                 image=image or step.image.ref,
                 others=dict(self._others()),
@@ -183,9 +190,13 @@ class Scene:
         """Ask the stack's PostgreSQL who holds what a job waits for."""
         if step.kind != "job":
             return ()
-        for other in self.started:
+        for other in self._databases():
             if isinstance(other.ready, PostgresProbe) and other.name in self.ports:
                 return tuple(
                     map(self.plan.mask, probes.lock_holders(other.ready, self.ports[other.name][other.ready.port]))
                 )
         return ()
+
+    def _databases(self) -> Iterator[PlannedStep]:
+        """Yield what runs as PostgreSQL in this stack."""
+        return (step for step in self.started if isinstance(step.ready, PostgresProbe))

@@ -73,11 +73,7 @@ def read(folder: Path, key: str) -> tuple[Migration, ...]:
                 remedy=edit(path, "-- +goose Up above what is to be applied"),
             )
         if version in found:
-            raise Invalid(
-                f"{folder}: two migrations have number {version}: {found[version].name} and {path.name}",
-                reference="duplicate-migration",
-                remedy=f"ls {shlex.quote(str(folder))}  # renumber one of {found[version].name}, {path.name}",
-            )
+            raise _twice(found[version], path, version)
         found[version] = Migration(version=version, name=path.name, sql=up_part(text))
     if not found:
         raise Invalid(
@@ -86,6 +82,18 @@ def read(folder: Path, key: str) -> tuple[Migration, ...]:
             remedy=edit_key(key, "the folder of the migrations; or point INFRA_WORKSPACE at the right workspace"),
         )
     return tuple(found[version] for version in sorted(found))
+
+
+def _twice(first: Migration, second: Path, version: int) -> Invalid:
+    """Return the error for two files with one number; the remedy gives the second the next one that is free."""
+    taken = [int(match[1] or match[2]) for path in second.parent.glob("*.sql") if (match := _NAME.match(path.name))]
+    width = len(second.name) - len(second.name.lstrip("0123456789"))
+    free = second.with_name(f"{max(taken) + 1:0{width}d}{second.name[width:]}")
+    return Invalid(
+        f"{second.parent}: two migrations have number {version}: {first.name} and {second.name}",
+        reference="duplicate-migration",
+        remedy=f"mv {shlex.quote(str(second))} {shlex.quote(str(free))}  # the one that was merged last",
+    )
 
 
 def _text(path: Path) -> str:

@@ -9,17 +9,21 @@ from infra.causes.rules import Match, Rule, both, doing, said, told
 
 _REFUSED = re.compile(
     r"(?P<host>\[::1\]|localhost|127\.0\.0\.1):(?P<port>\d+)\S*:? .*?(?:[Cc]onnection refused|ECONNREFUSED)"
-    r"|connect ECONNREFUSED (?P<host2>::1|127\.0\.0\.1):(?P<port2>\d+)",
+    r"|connect ECONNREFUSED (?P<host2>::1|127\.0\.0\.1):(?P<port2>\d+)"
+    # libpq, then urllib3, whose words pytest's report cuts short before the reason
+    r"|at \"(?P<host3>[^\"]+)\", port (?P<port3>\d+) failed: Connection refused"
+    r"|host='(?P<host4>[^']+)', port=(?P<port4>\d+)\).*NewConnectionError",
 )
+_OURS = ("::1", "localhost", "127.0.0.1")
 
 
 def _refused(facts: Facts) -> tuple[str, str, str] | None:
     """Return (host, port, line) where the suite was refused at a port that the stack has published."""
     for line in facts.log:
         if found := _REFUSED.search(line):
-            host = (found["host"] or found["host2"]).strip("[]")
-            port = found["port"] or found["port2"]
-            if port in facts.ports:
+            host = next(filter(None, found.group("host", "host2", "host3", "host4"))).strip("[]")
+            port = next(filter(None, found.group("port", "port2", "port3", "port4")))
+            if port in facts.ports and host in _OURS:
                 return host, port, line.strip()
     return None
 

@@ -30,6 +30,7 @@ class Match:
 
 # Values that are commands themselves.
 COMMANDS = ("engine_fix", "again")
+_BY_SIGNAL = 128
 
 Matcher = Callable[[Facts], Match | None]
 
@@ -127,6 +128,15 @@ def exited(*codes: int) -> Matcher:
         return Match() if box is not None and facts.dead and (not codes or box.exit_code in codes) else None
 
     return match
+
+
+def by_itself(facts: Facts) -> Match | None:
+    """It runs, or has ended by its own decision: what a signal has ended may have said anything before.
+
+    Only then do lines of its log say why.
+    """
+    box = facts.container
+    return None if box is not None and facts.dead and box.exit_code >= _BY_SIGNAL else Match()
 
 
 def runs(facts: Facts) -> Match | None:

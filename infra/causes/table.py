@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from infra.causes import arguments, endings, engines, hosts, images, network, runs, starting, suites
+from infra.causes import arguments, databases, endings, engines, hosts, images, network, runs, starting, suites
 from infra.causes.facts import Facts
 from infra.causes.rules import Match, Rule, Values, filled_hint
 from infra.errors import Blame, InfraError
@@ -19,6 +19,7 @@ RULES: tuple[Rule, ...] = (
     *engines.RULES,
     *images.RULES,
     *network.RULES,
+    *databases.RULES,
     *starting.RULES,
     *suites.RULES,
     *endings.RULES,
@@ -124,6 +125,7 @@ def sentence_values(facts: Facts) -> dict[str, str]:
         "waited": f"{facts.waited_s or 0:g}",
         "polls": str(facts.polls),
         "image": facts.image,
+        "user": "its user",
         "container": f"{facts.service}-{facts.step}",
         "components": ", ".join(facts.others) or "none",
         "peak_seen": peak,

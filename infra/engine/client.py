@@ -77,7 +77,9 @@ class Engine(Transport):
     def put_files(self, container: str, files: Sequence[TarFile]) -> None:
         """Copy files into a created container; missing parent folders are made."""
         if files:
-            self._call("PUT", f"/containers/{container}/archive", params={"path": "/"}, data=bodies.archive(files))
+            # Without copyUIDGID=false libpod gives all of it to the user that the image names, whoever should own it.
+            words = {"path": "/", "copyUIDGID": "false"}
+            self._call("PUT", f"/containers/{container}/archive", params=words, data=bodies.archive(files))
 
     def start(self, container: str) -> None:
         """Start a created container."""

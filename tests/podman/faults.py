@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from product import CATALOG, Done, Project, eventually, free_ports, new_run
+from product import CATALOG, Done, Going, Project, eventually, free_ports, new_run
 
 from infra.causes.table import BY_REFERENCE
 
@@ -66,6 +66,11 @@ def caused(project: Project, service: str = "faulty", *words: str, ports: str = 
     own = words[: len(words) - len(rest)]
     done = project.invoke("suite.run", "--service", service, "--run", run, "--ports", ports, *own, *rest, **env)
     return Fault(done, project.report(run), project.runs / run)
+
+
+def ended(project: Project, going: Going) -> Fault:
+    """The fault of a run that was watched while it went on."""
+    return Fault(Done((), going.ends(), going.text, ""), project.report(going.run), project.runs / going.run)
 
 
 def is_told(

@@ -39,6 +39,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "infra.causes.facts",
             "infra.causes.rules",
             "infra.causes.arguments",
+            "infra.causes.databases",
             "infra.causes.endings",
             "infra.causes.engines",
             "infra.causes.hosts",
