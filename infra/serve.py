@@ -19,7 +19,7 @@ from rich.console import Console
 
 from infra import bootstrap, plan, settings
 from infra.catalog.loading import load
-from infra.errors import Ended, Invalid
+from infra.errors import Blame, Cause, Ended, Invalid, Outcome
 from infra.execute import execute
 from infra.report import Report
 from infra.reporters.console import ConsoleReporter
@@ -37,6 +37,9 @@ class _Console(ConsoleReporter):
 
     def note(self, text: str) -> None:
         super().note(_for_pytest(text))
+
+    def failed(self, outcome: Outcome, blame: Blame, cause: Cause) -> None:
+        super().failed(outcome, blame, replace(cause, remedy=_for_pytest(cause.remedy)))
 
     def run_finished(self, report: Report) -> None:
         cause = report.cause

@@ -145,7 +145,7 @@ def test_a_failing_suite_names_the_spec_and_where_it_is(ended: Callable[[str], E
         "skipped": 0,
     }
     said = next(line for line in run.done.lines if line.startswith("failed: "))
-    assert said == f"failed: suite: {run.cause['message']}"
+    assert said == f"failed: suite: {run.cause['message']}; to do: {run.cause['remedy']}"
 
 
 def test_specs_that_skip_themselves_are_named(ended: Callable[[str], Ended]) -> None:
