@@ -14,6 +14,7 @@ from infra.lease import Lease
 
 _ASK_S = 3.0
 _TIMEOUT = "i/o timeout"
+_THOUGHT = "time="
 # What a registry says of an image that it does not have, or not for us.
 _NOT_HERE = ("manifest unknown", "name unknown", "unauthorized", "denied", "not found")
 _UNREACHABLE = (
@@ -31,6 +32,7 @@ _UNREACHABLE = (
     ": EOF",
     "502 Bad Gateway",
     "503 Service Unavailable",
+    "504 Gateway Timeout",
     "403 Forbidden",
 )
 
@@ -64,7 +66,7 @@ class Registries:
         return classify(*self._inspect(ref))
 
     def _inspect(self, ref: str) -> tuple[int, str]:
-        argv = [*self._lease.connection.podman, "manifest", "inspect", ref]
+        argv = [*self._lease.connection.podman, "--log-level", "debug", "manifest", "inspect", ref]
         try:
             done = subprocess.run(
                 argv,
@@ -77,9 +79,12 @@ class Registries:
             )
         except FileNotFoundError as error:
             raise tools.not_installed(argv[0]) from error
-        except subprocess.TimeoutExpired:
-            return 1, f"no answer within {_ASK_S:g} s ({_TIMEOUT})"
-        return done.returncode, done.stderr
+        except subprocess.TimeoutExpired as error:
+            # Podman 4.3.1 tries again for a minute where it is refused so, and says it to who asks for its thoughts.
+            refused = b"Too many requests to " in (error.stderr or b"")
+            why = f"429 Too Many Requests, {_TIMEOUT}" if refused else _TIMEOUT
+            return 1, f"no answer within {_ASK_S:g} s ({why})"
+        return done.returncode, "\n".join(line for line in done.stderr.splitlines() if not line.startswith(_THOUGHT))
 
 
 def classify(exit_code: int, said: str) -> str | None:

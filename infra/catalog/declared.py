@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,4 +56,6 @@ def host_ports(service: Service, component: str, declared: Mapping[str, int]) ->
 def wrong(path: Path, key: str, what: str, reference: str = "catalogue") -> Invalid:
     """Return the error for one key of one file."""
     text = f"{key}: {what}" if key else what
-    return Invalid(f"{plain(str(path))}: {plain(text)}", reference=reference, remedy=f"edit {plain(str(path))}")
+    where = plain(str(path))
+    remedy = f"${{EDITOR:-vi}} {shlex.quote(where)}" + (f"  # {plain(key)}" if key else "")
+    return Invalid(f"{where}: {plain(text)}", reference=reference, remedy=remedy)

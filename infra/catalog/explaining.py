@@ -6,9 +6,11 @@ import typing
 from collections.abc import Iterator
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from infra.model import Word
 from infra.placeholders import nearest, plain
+from infra.values import SHORT_NAME
 
 _LONG = 10_000
 _TYPES = {
@@ -24,7 +26,7 @@ _TYPES = {
 def explain(model: type[Word], error: ValidationError) -> tuple[str, str]:
     """Return the key that is wrong and what would be right; a misspelt key before the key that it leaves missing."""
     details = error.errors(include_url=False)
-    first = next((one for one in details if one["type"] == "extra_forbidden"), details[0])
+    first = _first(details)
     where = tuple(first["loc"])
     tags = _tags(model, where)
     # "(number)" and "[key]" are pydantic's and the model's own marks, not keys of the file.
@@ -49,6 +51,15 @@ def explain(model: type[Word], error: ValidationError) -> tuple[str, str]:
         what = _TYPES.get(first["type"], right) + shown
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
     return ".".join(parts), what + more
+
+
+def reference(error: ValidationError) -> str:
+    """Return the reference of what `explain` explains: most have none of their own."""
+    return "short-name" if _first(error.errors(include_url=False))["type"] == SHORT_NAME else "catalogue"
+
+
+def _first(details: list[ErrorDetails]) -> ErrorDetails:
+    return next((one for one in details if one["type"] == "extra_forbidden"), details[0])
 
 
 def _shown(value: object) -> str:

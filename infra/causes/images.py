@@ -31,37 +31,33 @@ RULES = (
     Rule(
         reference="rate-limited",
         blame="infrastructure",
-        when=told(r"toomanyrequests|429 Too Many Requests|rate limit"),
+        when=both(doing("pull", "build"), told(r"toomanyrequests|429 Too Many Requests")),
         message="the registry refuses for now: too many requests (429)",
-        hint="podman login {registry}  # or wait; INFRA_IMAGES=local builds it from packages",
+        hint="podman login {registry}  # and again; or wait; or a recipe in the catalogue's local/, to build it here",
     ),
     Rule(
         reference="image-denied",
         blame="user",
         when=both(
             _PULL,
-            told(
-                r"requested access to the resource is denied|unauthorized|authentication required|403 Forbidden|denied:"
-            ),
+            told(r"(?<!permission )\bdenied\b|unauthorized|authentication required"),
         ),
-        message="the registry has no image {image} for you: it is private, or there is none of that name",
+        message="the registry does not let you have {image}: it is private, or there is none of that name ({said})",
         hint="podman login {registry} && podman pull {image}  # or mend the name in {component_file}",
     ),
     Rule(
         reference="image-unknown",
         blame="user",
-        when=both(_PULL, told(r"manifest unknown|name unknown|not found|no such image")),
-        message="the registry has no image {image}: it is misspelt, or it was never published",
-        hint="${{EDITOR:-vi}} {component_file}  # image; look: skopeo list-tags docker://{repository}",
+        when=both(_PULL, told(r"(?P<why>manifest unknown|name unknown|manifest for \S+ not found)")),
+        message='the registry has no image {image} ("{why}"): it is misspelt, or it was never published',
+        hint="${{EDITOR:-vi}} {component_file}  # image; what there is: podman search --list-tags {repository}",
     ),
     Rule(
         reference="registry-broken",
         blame="infrastructure",
-        when=both(
-            _PULL, told(r"50[0234] (?:Internal|Bad|Service|Gateway)|(?:status|code)[: ]+50[0234]|gateway timeout")
-        ),
-        message="the registry answers with a server error: {said}",
-        hint="podman pull {image}  # later; INFRA_IMAGES=local builds it from packages",
+        when=both(_PULL, told(r"(?P<status>50[0234] (?:Internal|Bad|Service|Gateway)[\w ]*)")),
+        message="the registry, or a proxy before it, answers {image} with an error of its own: {status}",
+        hint="podman pull {image}  # when it is well again; or a recipe in the catalogue's local/, to build it here",
     ),
     Rule(
         reference="registry-unreachable",
@@ -70,11 +66,11 @@ RULES = (
             _PULL,
             told(
                 r"no such host|connection refused|i/o timeout|no route to host|network is unreachable|connection reset"
-                r"|context deadline exceeded|server misbehaving|name resolution|: EOF|tls:|x509:"
+                r"|context deadline exceeded|server misbehaving|name resolution|: EOF|tls:|x509:|403 Forbidden"
             ),
         ),
         message="no registry answers for {image}: {said}",
-        hint="podman pull {image}  # or add a recipe, local/<name>.toml, to the catalogue",
+        hint="podman pull {image}  # shows it; or add a recipe, local/<name>.toml, to the catalogue, to build it here",
     ),
     Rule(
         reference="pull-failed",
@@ -115,8 +111,18 @@ RULES = (
         hint="git -C {workspace} status --short --ignored  # what git does not track is in no build",
     ),
     Rule(
+        reference="build-files-missing",
+        blame="user",
+        hint="${{EDITOR:-vi}} {component_file}  # build.containerfile, build.context; or INFRA_WORKSPACE",
+    ),
+    Rule(
+        reference="build-context-empty",
+        blame="user",
+        hint="git -C {workspace} add .",
+    ),
+    Rule(
         reference="build-failed",
-        blame="raised",
+        blame="component",
         when=both(_BUILD, _step),
         message="{image} could not be built ({said}): {failing}",
         hint="less {log}",

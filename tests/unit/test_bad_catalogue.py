@@ -848,7 +848,7 @@ def test_a_catalogue_with_one_mistake_is_invalid_and_says_where_and_what_would_b
     error = raised.value
     assert error.exit_code == 78
     assert error.blame == "user"
-    assert error.remedy == f"edit {folder / bad.file}"
+    assert error.remedy.partition("  # ")[0] == f"${{EDITOR:-vi}} {folder / bad.file}"
     assert error.message.startswith(f"{folder / bad.file}: ")
     assert [words for words in bad.says if words not in error.message] == []
 
