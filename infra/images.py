@@ -19,8 +19,6 @@ from pathlib import Path
 from infra import build, cache, content, processes
 from infra.build import BuildRequest
 from infra.catalog.declared import Catalog
-from infra.causes.facts import Facts
-from infra.causes.table import judged
 from infra.engine import names
 from infra.engine.client import Engine
 from infra.engine.transport import EngineRefused
@@ -28,10 +26,9 @@ from infra.errors import InfraError, NoImage
 from infra.lease import Lease
 from infra.model import BuildSpec, Recipe
 from infra.plan import Plan, PlannedImage
-from infra.registry import Registries
+from infra.registry import Registries, no_pull
 from infra.rundir import shown
 from infra.settings import Settings
-from infra.values import IMAGE
 from infra.watch import Recorder, StepHandle
 
 _LOOK_S = 0.02
@@ -162,7 +159,7 @@ class Images:
         if recipe is not None:
             return self._from_recipe(recipe)
         with self._step(ref):
-            raise self._no_pull(ref, why_not)
+            raise no_pull(ref, why_not, self._where(ref))
 
     def _pulled(self, engine: Engine, ref: str) -> Had:
         name = f"image {names.short_name(ref)}"
@@ -171,20 +168,15 @@ class Images:
                 engine.pull(ref, lambda line: self._recorder.watch.step_progress(name, line))
                 known = engine.image_id(ref)
             except EngineRefused as error:
-                raise self._no_pull(ref, error.message) from error
+                raise no_pull(ref, error.message, self._where(ref)) from error
             if known is None:
-                raise self._no_pull(ref, "it is not there after the pull")
+                raise no_pull(ref, "it is not there after the pull", self._where(ref))
             handle.note = "pulled from its registry"
         return Had(id=known, ref=ref)
 
-    def _no_pull(self, ref: str, why: str) -> NoImage:
-        """Return the error for an image that could not be had from its registry, by the engine's words."""
-        parts = IMAGE.fullmatch(ref)
-        bare = f"{parts['registry']}/{parts['path']}" if parts else ref
-        named = {"component_file": shown(self._catalog.folder / "local"), **self._places.get(ref, {})}
-        places = {**named, "registry": ref.partition("/")[0], "repository": bare}
-        name = f"image {names.short_name(ref)}"
-        return judged(NoImage, Facts(doing="pull", step=name, kind="image", said=why, image=ref, places=places))
+    def _where(self, ref: str) -> Mapping[str, str]:
+        """Return the file of the catalogue that names an image."""
+        return {"component_file": shown(self._catalog.folder / "local"), **self._places.get(ref, {})}
 
     def _from_recipe(self, recipe: Recipe) -> Had:
         name = f"localhost/{names.short_name(recipe.image)}"

@@ -97,8 +97,8 @@ def _of_container(container: Container, port: int, engine: Engine) -> Holder:
     if state == _LIVES:
         remedy = f"invoke infra.status  # wait until run {run} has ended, or"
     who = f"run {run} of {container.labels.get(labels.SERVICE)} (container {container.name}, {state})"
-    owner = container.labels.get(labels.OWNER, "none")
-    return Holder(who=who, remedy=remedy, shown=f"{shown}; its owner by its label: {owner}")
+    owner = labels.Owner.parse(container.labels.get(labels.OWNER, ""))
+    return Holder(who=who, remedy=remedy, shown=f"{shown}; owner: {owner}" if owner else shown)
 
 
 def _life(container: Container, run: str, engine: Engine) -> str:

@@ -8,9 +8,15 @@ from __future__ import annotations
 
 import subprocess
 import threading
+from collections.abc import Mapping
 
 from infra import tools
+from infra.causes.facts import Facts
+from infra.causes.table import judged
+from infra.engine.names import short_name
+from infra.errors import NoImage
 from infra.lease import Lease
+from infra.values import IMAGE
 
 _ASK_S = 3.0
 _TIMEOUT = "i/o timeout"
@@ -92,3 +98,12 @@ def classify(exit_code: int, said: str) -> str | None:
     if exit_code != 0 and any(sign in said for sign in _UNREACHABLE):
         return said.strip().splitlines()[-1]
     return None
+
+
+def no_pull(ref: str, why: str, places: Mapping[str, str]) -> NoImage:
+    """Return the error for an image that could not be had from its registry, by the engine's words. Pure."""
+    parts = IMAGE.fullmatch(ref)
+    repository = f"{parts['registry']}/{parts['path']}" if parts else ref
+    known = {**places, "registry": ref.partition("/")[0], "repository": repository}
+    step = f"image {short_name(ref)}"
+    return judged(NoImage, Facts(doing="pull", step=step, kind="image", said=why, image=ref, places=known))

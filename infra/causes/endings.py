@@ -215,6 +215,13 @@ RULES = (
         hint="less {log}",
     ),
     Rule(
+        reference="start-refused",
+        blame="infrastructure",
+        when=both(doing("start"), always),
+        message="the engine could not start it: {said}",
+        hint="podman info && invoke infra.doctor",
+    ),
+    Rule(
         reference="not-ready-in-time",
         blame="component",
         when=both(doing("gate"), always),

@@ -36,11 +36,4 @@ RULES = (
         message="Podman does not answer: {said}",
         hint="{engine_fix}",
     ),
-    Rule(
-        reference="start-refused",
-        blame="infrastructure",
-        when=both(doing("start"), always),
-        message="the engine could not start it: {said}",
-        hint="podman info && invoke infra.doctor",
-    ),
 )

@@ -25,6 +25,8 @@ from infra.engine.discover import private_environment
 
 pytestmark = pytest.mark.usefixtures("warm")
 
+# Of these tests alone: somebody's stack of the same service, left up, would be used.
+SERVICE = "wired"
 # The smallest server that a gate passes.
 ANSWERS = (
     "use IO::Socket; $s = IO::Socket::INET->new(LocalPort => 8080, Listen => 9, ReuseAddr => 1);"
@@ -43,7 +45,7 @@ def faulty(tmp_path: Path, make_project: Callable[..., Project]) -> Callable[...
 
     def make(files: dict[str, str] | None = None, **more: object) -> Project:
         components = {"server": SERVER}
-        catalog = small_catalog(tmp_path / "catalog", components, ["server"], **more)  # type: ignore[arg-type]
+        catalog = small_catalog(tmp_path / "catalog", components, ["server"], service=SERVICE, **more)  # type: ignore[arg-type]
         return make_project(catalog=catalog, workspace=small_workspace(tmp_path / "workspace", files))
 
     return make
@@ -75,7 +77,7 @@ def test_f14_what_is_told(faulty: Callable[..., Project]) -> None:
     project = faulty(ports={"server": port})
     began = time.monotonic()
     with held(port) as holder:
-        fault = caused(project)
+        fault = caused(project, SERVICE)
     is_told(
         fault,
         reference="port-taken",
@@ -109,7 +111,7 @@ def test_f14_what_is_told_of_a_port_that_is_taken_after_the_look(
     thread = threading.Thread(target=take, daemon=True)
     thread.start()
     try:
-        fault = ended(project, run, project.invoke("suite.run", "--service", "faulty", "--run", run))
+        fault = ended(project, run, project.invoke("suite.run", "--service", SERVICE, "--run", run))
     finally:
         over.set()
         thread.join(10)
@@ -131,18 +133,20 @@ def test_f15_what_is_told(faulty: Callable[..., Project], podman: Podman) -> Non
         "quick/test_q.py": "def test_q(): pass\n",
     }
     project = faulty(files)
-    with project.going("suite.run", "--service", "faulty") as other:
+    with project.going("suite.run", "--service", SERVICE) as other:
         other.says("test session starts")
-        fault = caused(project)
+        fault = caused(project, SERVICE)
         is_told(
             fault,
             reference="port-taken",
             blame="user",
             code=75,
             step="server",
-            says=[f"is taken by run {other.run} of faulty (container faulty-server-{other.run}, its owner is alive)"],
+            says=[
+                f"is taken by run {other.run} of {SERVICE} (container {SERVICE}-server-{other.run}, its owner is alive)"
+            ],
             remedy=f"invoke infra.status  # wait until run {other.run} has ended, or use --ports auto",
-            shows=[f"container faulty-server-{other.run} is running", f"pid={other.process.pid}"],
+            shows=[f"container {SERVICE}-server-{other.run} is running", f"/{other.process.pid}/"],
         )
         written_down("F15", "two runs on the catalogue's ports", fault, fault.report["duration_s"])
         assert other.process.poll() is None, "the other run was disturbed"
@@ -150,7 +154,7 @@ def test_f15_what_is_told(faulty: Callable[..., Project], podman: Podman) -> Non
             os.kill(pid, signal.SIGKILL)
         other.process.wait(10)
     assert podman.containers(other.run), "its reaper was to be gone, too"
-    done = project.invoke("suite.run", "--service", "faulty", "--", "quick/test_q.py")
+    done = project.invoke("suite.run", "--service", SERVICE, "--", "quick/test_q.py")
     assert done.code == 0, done.text
     assert f"swept what dead runs had left: {other.run}" in done.text
     assert podman.left_of(other.run) == []
@@ -181,7 +185,7 @@ def test_f16_what_is_told(faulty: Callable[..., Project], socket_of_podman: Path
     words = 'rootlessport listen tcp 127.0.0.1:15433: something went wrong with the request: "proxy already running"'
     with proxied(socket_of_podman.with_name("between.sock"), socket_of_podman) as between:
         between.rule(Rule(refuse(words=words), "POST", "/containers/.*/start"))
-        fault = caused(project, CONTAINER_HOST=between.url)
+        fault = caused(project, SERVICE, CONTAINER_HOST=between.url)
         shown_at = between.hit[0][0]
     is_told(
         fault,
@@ -212,7 +216,7 @@ def test_fails_for_another_reason():
 def test_f17_what_is_told(faulty: Callable[..., Project]) -> None:
     project = faulty({"ok/test_ok.py": CLIENTS}, tier='[tiers.integration.env]\nSERVER_PORT = "{server.http}"\n')
     began = time.monotonic()
-    fault = caused(project)
+    fault = caused(project, SERVICE)
     port = (fault.folder / "env").read_text(encoding="utf-8").partition("SERVER_PORT=")[2].split()[0]
     is_told(
         fault,
@@ -231,17 +235,17 @@ def test_f17_what_is_told(faulty: Callable[..., Project]) -> None:
 def test_f18_what_is_told(faulty: Callable[..., Project], tmp_path: Path, podman: Podman) -> None:
     project = faulty()
     services = tmp_path / "catalog" / "services"
-    text = (services / "faulty.toml").read_text(encoding="utf-8")
+    text = (services / f"{SERVICE}.toml").read_text(encoding="utf-8")
     (services / "neighbour.toml").write_text(text, encoding="utf-8")
     began = time.monotonic()
-    fault = caused(project)
+    fault = caused(project, SERVICE)
     is_told(
         fault,
         reference="port-collision",
         blame="user",
         code=78,
         step=None,
-        says=["neighbour.toml: ports.server.http: port ", 'is also ports.server.http of service "faulty"'],
+        says=["neighbour.toml: ports.server.http: port ", 'is also ports.server.http of service "wired"'],
         remedy=f"${{EDITOR:-vi}} {services}/neighbour.toml  # ports.server.http",
     )
     assert took(began) < 10
@@ -252,11 +256,11 @@ def test_f18_what_is_told(faulty: Callable[..., Project], tmp_path: Path, podman
 
 def test_f19_what_is_told(faulty: Callable[..., Project], podman: Podman) -> None:
     project, run = faulty(), new_run()
-    name = f"faulty-{run}"
+    name = f"{SERVICE}-{run}"
     podman("network", "create", name)
     try:
         began = time.monotonic()
-        fault = ended(project, run, project.invoke("suite.run", "--service", "faulty", "--run", run))
+        fault = ended(project, run, project.invoke("suite.run", "--service", SERVICE, "--run", run))
         assert podman("network", "exists", name, check=False).code == 0, "somebody's network was removed"
     finally:
         podman("network", "rm", name)
@@ -280,15 +284,11 @@ def test_f19_what_is_told_where_all_subnets_are_taken(
     project = faulty()
     pool = f"10.{secrets.randbelow(50) + 150}.{secrets.randbelow(250)}.0/24"
     conf = tmp_path / "containers.conf"
-    given = Path(podman.env["CONTAINERS_CONF"]).read_text(encoding="utf-8") if "CONTAINERS_CONF" in podman.env else ""
-    assert "[network]" not in given
-    conf.write_text(
-        f'{given}\n[network]\ndefault_subnet_pools = [{{ "base" = "{pool}", "size" = 24 }}]\n', encoding="utf-8"
-    )
+    conf.write_text(f'[network]\ndefault_subnet_pools = [{{ "base" = "{pool}", "size" = 24 }}]\n', encoding="utf-8")
     name = f"tests-{new_run()}"
     podman("network", "create", "--subnet", pool, name)
     try:
-        fault = caused(project, CONTAINERS_CONF=str(conf))
+        fault = caused(project, SERVICE, CONTAINERS_CONF=str(conf))
     finally:
         podman("network", "rm", name)
     is_told(
@@ -309,7 +309,7 @@ def test_a_port_held_at_another_address_is_not_in_the_way(faulty: Callable[..., 
     project = faulty(ports={"server": port})
     try:
         with held(port, "127.0.0.2"):
-            done = project.invoke("suite.run", "--service", "faulty")
+            done = project.invoke("suite.run", "--service", SERVICE)
     except AssertionError as error:
         pytest.skip(f"127.0.0.2 cannot be bound here: {error}")
     assert done.code == 0, done.text
