@@ -5,16 +5,19 @@ from __future__ import annotations
 from infra.causes.facts import Facts
 from infra.causes.rules import Match, Rule, always, both, doing, either, logged, said, told
 
+# What podman says of a step that has ended.
+_PODMANS = ("Error: ", "error building at ", "time=")
 _PULL = doing("pull")
 _BUILD = doing("build")
 
 
 def _step(facts: Facts) -> Match:
-    """The build step that failed, as podman announced it."""
+    """The build step that failed, as podman announced it, and the last that it said itself."""
     steps = [line for line in facts.log if line.startswith("STEP ") or "] STEP " in line]
-    errors = [line for line in facts.log if line.startswith(("Error:", "error:"))]
-    last = (steps or errors or list(facts.log) or ["no output"])[-1].strip()
-    return Match(values={"failing": last})
+    own = [line for line in facts.log if line.strip() and line not in steps and not line.startswith(_PODMANS)]
+    errors = [line for line in facts.log if line.startswith("Error: ")]
+    last = (own or errors or ["it has written nothing"])[-1].strip()
+    return Match(values={"failing": steps[-1].strip() if steps else f"the build of {facts.image}", "words": last})
 
 
 RULES = (
@@ -26,7 +29,7 @@ RULES = (
             r"|self[- ]signed certificate in certificate chain|[Cc]ertificate verification failed"
         ),
         message="TLS is refused: the certificate is signed by an authority that is not trusted there",
-        hint="SSL_CERT_FILE=/path/to/bundle.crt {again}  # the bundle that holds your house's authority",
+        hint="export SSL_CERT_FILE=/path/to/bundle.crt  # with your house's authority in it; then the run again",
     ),
     Rule(
         reference="rate-limited",
@@ -121,10 +124,17 @@ RULES = (
         hint="git -C {workspace} add .",
     ),
     Rule(
+        reference="build-wrong-architecture",
+        blame="infrastructure",
+        when=both(_BUILD, logged(r"[Ee]xec format error")),
+        message="the build runs a program for another architecture than this host's: {line}",
+        hint="${{EDITOR:-vi}} {containerfile}  # FROM, or what it downloads; this host: uname -m",
+    ),
+    Rule(
         reference="build-failed",
         blame="component",
         when=both(_BUILD, _step),
-        message="{image} could not be built ({said}): {failing}",
+        message="{failing} failed ({said}): {words}",
         hint="less {log}",
     ),
     Rule(
@@ -132,6 +142,6 @@ RULES = (
         blame="infrastructure",
         when=both(doing("start"), said(r"no such image|image not known|unable to find '[^']*' in local storage")),
         message="its image {image} was there, and is not any more: somebody has removed it while the run went on",
-        hint="invoke infra.gc && podman events --stream=false --since 10m --filter event=remove  # who prunes here?",
+        hint="podman events --stream=false --since 10m --filter type=image  # who prunes here? Then the run again",
     ),
 )
