@@ -426,7 +426,7 @@ DOWNLOADS = {
     "apt": (DEBIAN, "/usr/lib/apt/apt-helper -o Acquire::Retries=0 download-file https://127.0.0.1:{port}/x /tmp/x"),
     "go": (
         "docker.io/library/golang:1.25-trixie",
-        "mkdir /m && cd /m && go mod init x && GOPROXY=https://127.0.0.1:{port} GONOSUMDB=* go get example.com/y@v1.0.0",
+        "mkdir /m && cd /m && go mod init x && GOPROXY=https://127.0.0.1:{port} go get example.com/y@v1",
     ),
 }
 
