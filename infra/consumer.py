@@ -185,6 +185,7 @@ class Consumer:
             look=lambda: self._look(ready),
             interrupts=self.interrupts,
             mask=plan.mask,
+            file=plan.places["service_file"],
         )
 
     def _look(self, ready: ReadyStack) -> None:

@@ -57,7 +57,7 @@ def _bug(error: Exception) -> Internal:
     return Internal(
         f"an error of ours: {type(error).__name__}: {error}",
         reference="internal",
-        remedy="report it with the run's folder",
+        remedy="less {folder}/diagnosis.md  # report it with the run's folder",
         evidence=tuple(traceback.format_exc().splitlines()[-20:]),
     )
 

@@ -280,7 +280,7 @@ class Images:
 
     def _go_on(self) -> None:
         if self._stopped.is_set():
-            raise NoImage("stopped: another image failed", reference=build.STOPPED)
+            raise NoImage("stopped: another image failed", reference=build.STOPPED, remedy="less {folder}/diagnosis.md")
 
 
 def _raise_first(results: Iterable[Had | BaseException]) -> None:

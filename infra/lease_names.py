@@ -98,7 +98,7 @@ def taken(run: str) -> Invalid:
     return Invalid(
         f"there is a run {run} already",
         reference="run-exists",
-        remedy=f"leave --run out, or end that one: invoke infra.gc --run {run}",
+        remedy=f"invoke infra.gc --run {run}  # ends that one; or leave --run out",
     )
 
 

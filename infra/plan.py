@@ -214,11 +214,10 @@ def _tier(tier: str) -> Tier:
 
 def run_name(run: str | None) -> str:
     """Return the name that was asked for, or a new one. Raises `Invalid`."""
-    if run is None:
-        return new_run()
-    if re.fullmatch(RUN_NAME, run) is None:
-        raise Invalid(f'a run is named by 8 hex digits, not "{run}"', reference="run-name", remedy="leave --run out")
-    return run
+    if run is not None and re.fullmatch(RUN_NAME, run) is None:
+        what = f'a run is named by 8 hex digits, not "{run}"'
+        raise Invalid(what, reference="run-name", remedy="invoke infra.status  # leave --run out")
+    return run or new_run()
 
 
 def _cloned(spec: TierSpec, steps: list[PlannedStep]) -> Cloned | None:
@@ -239,7 +238,7 @@ def _check_target(service: str, tier: str, spec: TierSpec) -> None:
         raise Unavailable(
             f"{service} {tier} runs on {spec.target}, and there is no such target yet: nothing was started",
             reference="no-such-target",
-            remedy=f'--tier integration, or target = "podman" in [tiers.{tier}]',
+            remedy=f'invoke infra.plan --service {service}  # or target = "podman" in [tiers.{tier}]',
             blame="user",
         )
 
@@ -249,7 +248,7 @@ def _ports_mode(ports: str) -> PortsMode:
         return "fixed"
     if ports == "auto":
         return "auto"
-    raise Invalid(f'--ports is fixed or auto, not "{ports}"', reference="arguments", remedy="--ports auto")
+    raise Invalid(f'--ports is fixed or auto, not "{ports}"', reference="arguments", remedy="invoke infra.plan --help")
 
 
 def _step(

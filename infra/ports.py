@@ -20,6 +20,7 @@ from infra.sweep import marker
 # On one of these a listener keeps 127.0.0.1 from being bound.
 _BLOCKING = (HOST, "0.0.0.0", "::", "::ffff:127.0.0.1")
 _LIVES = "its owner is alive"
+_OTHER = "or use --ports auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ def taken(step: str, port: int, engine: Engine | None) -> NotReady:
     return NotReady(
         f"port {port} is taken by {found.who}",
         reference="port-taken",
-        remedy=f"{found.remedy} use --ports auto",
+        remedy=found.remedy,
         step=step,
         blame="user",
         evidence=(f"{HOST}:{port}: address already in use", found.shown),
@@ -78,24 +79,26 @@ def holder(port: int, engine: Engine | None) -> Holder:
         at = connection.laddr
         if at and at.port == port and at.ip in _BLOCKING and connection.status == psutil.CONN_LISTEN:
             who = _process(connection.pid)
-            remedy = f"kill {connection.pid}  # or" if connection.pid else _asked(port)
+            remedy = f"kill {connection.pid}  # {_OTHER}" if connection.pid else _asked(port)
             return Holder(who=who, remedy=remedy, shown=f"{who} listens on {at.ip}:{port}")
     return Holder(who="another process", remedy=_asked(port), shown="no process of this user is seen to listen on it")
 
 
 def _asked(port: int) -> str:
-    return f"sudo ss -ltnp 'sport = :{port}'  # shows who; or"
+    return f"sudo ss -ltnp 'sport = :{port}'  # shows who; {_OTHER}"
 
 
 def _of_container(container: Container, port: int, engine: Engine) -> Holder:
     shown = f"container {container.name} is running and publishes {HOST}:{port}"
     run = container.labels.get(labels.RUN)
     if run is None:
-        return Holder(who=f"container {container.name}", remedy=f"podman stop {container.name}  # or", shown=shown)
+        return Holder(
+            who=f"container {container.name}", remedy=f"podman stop {container.name}  # {_OTHER}", shown=shown
+        )
     state = _life(container, run, engine)
-    remedy = f"invoke infra.down --run {run}  # or"
+    remedy = f"invoke infra.down --run {run}  # {_OTHER}"
     if state == _LIVES:
-        remedy = f"invoke infra.status  # wait until run {run} has ended, or"
+        remedy = f"invoke infra.status  # wait until run {run} has ended, {_OTHER}"
     who = f"run {run} of {container.labels.get(labels.SERVICE)} (container {container.name}, {state})"
     owner = labels.Owner.parse(container.labels.get(labels.OWNER, ""))
     return Holder(who=who, remedy=remedy, shown=f"{shown}; owner: {owner}" if owner else shown)

@@ -77,7 +77,7 @@ class Run:
         if not made.steps:
             if goal in ("up", "images"):
                 what = f"{made.service} {made.tier} has no stack: there is nothing to start"
-                raise Invalid(what, reference="no-stack", remedy="--tier integration")
+                raise Invalid(what, reference="no-stack", remedy=f"invoke infra.up --service {made.service}")
             ports.check_free(made, None)
             with lease.named(made.run):
                 self._consume(ReadyStack(plan=made, run=made.run), goal)

@@ -29,7 +29,7 @@ from infra.tasks import common
 
 # Options of `invoke suite.run` have another name here; those of other tasks do not.
 _OPTION = re.compile(r"--(service|tier|ports|fresh)\b")
-_PART = re.compile(r"([,;] )")
+_PART = re.compile(r"([,;] |  # )")
 
 
 class _Console(ConsoleReporter):
@@ -84,7 +84,7 @@ def _check_workers(found: Settings, request: Request, asked: int) -> None:
         raise Invalid(
             f"{asked} xdist workers, and {made.service} {made.tier} has values for {has}",
             reference="too-many-workers",
-            remedy=f"-n {has}, or count = {asked} in [tiers.{made.tier}.workers] of {where}",
+            remedy=f"python3 -m pytest -n {has}  # or count = {asked} in [tiers.{made.tier}.workers] of {where}",
         )
 
 

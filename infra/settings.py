@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from infra.catalog.names import Unreadable, toml
-from infra.errors import Invalid
+from infra.errors import Invalid, edit
 
 ImagesMode = Literal["auto", "registry", "local"]
 PortsMode = Literal["fixed", "auto"]
@@ -57,16 +57,16 @@ def _table(pyproject: Path) -> dict[str, object]:
     try:
         tool = toml(pyproject).get("tool", {})
     except Unreadable as error:
-        raise Invalid(str(error), reference="settings", remedy=f"edit {pyproject}") from error
+        raise Invalid(str(error), reference="settings", remedy=edit(pyproject)) from error
     table = tool.get("infra", {}) if isinstance(tool, dict) else {}
     if not isinstance(table, dict):
         message = f"{pyproject}: tool.infra: must be a table with catalog and workspace"
-        raise Invalid(message, reference="settings", remedy=f"edit {pyproject}")
+        raise Invalid(message, reference="settings", remedy=edit(pyproject, "[tool.infra]"))
     if unknown := table.keys() - {"catalog", "workspace"}:
         raise Invalid(
             f"{pyproject}: tool.infra.{min(unknown)}: unknown key (known: catalog, workspace)",
             reference="settings",
-            remedy=f"edit {pyproject}",
+            remedy=edit(pyproject, f"tool.infra.{min(unknown)}"),
         )
     return dict(table)
 
@@ -77,5 +77,6 @@ def _folder(root: Path, key: str, given: str | None, table: Mapping[str, object]
     if not folder.is_dir():
         where = f"INFRA_{key.upper()}" if given else f"{root / 'pyproject.toml'}: tool.infra.{key}"
         message = f"{where}: no folder at {folder}"
-        raise Invalid(message, reference="settings", remedy=f"point {where} at the {key}'s folder")
+        right = f"unset {where}" if given else edit(root / "pyproject.toml", f"tool.infra.{key}")
+        raise Invalid(message, reference="settings", remedy=right)
     return folder

@@ -109,10 +109,11 @@ class Stack:
         runs = state is not None and (state.status == "running" or (step.kind == "job" and state.dead))
         if state is None or not runs or state.labels.get(labels.DECLARED) != step.declared:
             what = "gone" if state is None else "declared otherwise by now" if runs else state.status
+            which = f"--service {self.plan.service} --tier {self.plan.tier}"
             raise NotReady(
                 f"{step.container} of the stack that is up is {what}",
                 reference="stack-not-usable",
-                remedy=f"invoke infra.down --service {self.plan.service}, then infra.up; or --fresh --ports auto",
+                remedy=f"invoke infra.down {which} && invoke infra.up {which}  # or --fresh --ports auto",
                 step=step.name,
                 blame="user",
             )
@@ -134,7 +135,7 @@ class Stack:
                 raise NotReady(
                     f"it could not be flushed: {why}",
                     reference="reuse-reset-failed",
-                    remedy="--fresh --ports auto starts a stack of its own",
+                    remedy=f"invoke infra.down --service {self.plan.service}  # or --fresh --ports auto",
                     step=step.name,
                 )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shlex
 import shutil
 import signal
 import time
@@ -77,6 +78,8 @@ class SuiteRun:
     interrupts: Interrupts
     mask: Callable[[str], str]
     python: str = "python3"
+    file: str = verdict.SERVICES
+    """What declares it."""
 
     def with_python(self, python: Path) -> SuiteRun:
         """Return the same with the python of an environment of its own, which is first on PATH, too."""
@@ -122,13 +125,14 @@ def run(suite: SuiteRun) -> tuple[SuiteResult | None, SuiteFailed | None]:
         if binary is not None:
             binary.unlink(missing_ok=True)
     if not report.exists():
-        return None, verdict.no_report(code, tail)
+        return None, verdict.no_report(code, tail, suite.file)
     report.write_text(suite.mask(report.read_text(encoding="utf-8", errors="replace")), encoding="utf-8")
     try:
         result = runner.read(report)
     except ValueError:
-        return None, verdict.no_report(code, tail)
-    return result, verdict.judge(result, code, tail, check=f"cd {suite.cwd} && {runner.check}")
+        return None, verdict.no_report(code, tail, suite.file)
+    check = f"cd {shlex.quote(str(suite.cwd))} && {runner.check}"
+    return result, verdict.judge(result, code, tail, check=check, file=suite.file)
 
 
 def run_step(suite: SuiteRun, step: Step, command: tuple[str, ...]) -> None:
@@ -140,7 +144,7 @@ def run_step(suite: SuiteRun, step: Step, command: tuple[str, ...]) -> None:
             raise SuiteFailed(
                 f"{running}: {why}",
                 reference="before-suite-command-failed",
-                remedy=f"run it in {suite.cwd}: {running}",
+                remedy=f"cd {shlex.quote(str(suite.cwd))} && {running}",
                 evidence=tuple(running.tail)[-LINES:],
             )
 
@@ -170,8 +174,8 @@ def _built(suite: SuiteRun, package: str) -> Path:
         if code != 0:
             raise SuiteFailed(
                 f"{name} could not be built in {suite.cwd} (exit code {code})",
-                reference=f"{name}-build-failed",
-                remedy=f"cd {suite.cwd} && go get -tool {package} && go mod tidy",
+                reference="runner-build-failed",
+                remedy=f"cd {shlex.quote(str(suite.cwd))} && go get -tool {package} && go mod tidy",
                 blame="user",
                 evidence=tuple(building.tail)[-LINES:],
             )
@@ -206,7 +210,7 @@ def _wait_for(suite: SuiteRun, held: int, folder: str, deadline: float) -> None:
                 raise SuiteFailed(
                     f"another run has had its suite in {suite.cwd / folder} for {suite.spec.timeout:g} s",
                     reference="suite-folder-busy",
-                    remedy="wait for it, or give this run a workspace of its own (INFRA_WORKSPACE)",
+                    remedy="invoke infra.status  # wait, or give this run a workspace of its own (INFRA_WORKSPACE)",
                     blame="user",
                 ) from None
         else:

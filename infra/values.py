@@ -6,7 +6,6 @@ import re
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, StringConstraints, Tag
-from pydantic_core import PydanticCustomError
 
 from infra.catalog import names
 
@@ -20,9 +19,11 @@ IMAGE = re.compile(
     r"/(?P<path>[a-z0-9]+([._/-]+[a-z0-9]+)*)"
     r"(?P<version>:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(?P<digest>@sha256:[0-9a-f]{64})?"
 )
-SHORT_NAME = "short_name"
-"""pydantic's word for an image without its registry: which one is meant would depend on the host."""
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class ShortName(ValueError):
+    """An image without its registry: which one is meant would depend on the host."""
 
 
 def seconds(value: object) -> object:
@@ -44,7 +45,7 @@ def _image(value: object) -> object:
             '"docker.io/library/postgres:16-alpine" or "localhost/my-service"'
         )
         if IMAGE.fullmatch(f"localhost/{value}"):
-            raise PydanticCustomError(SHORT_NAME, "{what}", {"what": what})
+            raise ShortName(what)
         raise ValueError(what)
     return value
 

@@ -6,11 +6,10 @@ import typing
 from collections.abc import Iterator
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 from infra.model import Word
 from infra.placeholders import nearest, plain
-from infra.values import SHORT_NAME
+from infra.values import ShortName
 
 _LONG = 10_000
 _TYPES = {
@@ -26,7 +25,7 @@ _TYPES = {
 def explain(model: type[Word], error: ValidationError) -> tuple[str, str]:
     """Return the key that is wrong and what would be right; a misspelt key before the key that it leaves missing."""
     details = error.errors(include_url=False)
-    first = _first(details)
+    first = details[_told(error)]
     where = tuple(first["loc"])
     tags = _tags(model, where)
     # "(number)" and "[key]" are pydantic's and the model's own marks, not keys of the file.
@@ -55,11 +54,14 @@ def explain(model: type[Word], error: ValidationError) -> tuple[str, str]:
 
 def reference(error: ValidationError) -> str:
     """Return the reference of what `explain` explains: most have none of their own."""
-    return "short-name" if _first(error.errors(include_url=False))["type"] == SHORT_NAME else "catalogue"
+    context = error.errors(include_url=False)[_told(error)].get("ctx", {})
+    return "short-name" if isinstance(context.get("error"), ShortName) else "catalogue"
 
 
-def _first(details: list[ErrorDetails]) -> ErrorDetails:
-    return next((one for one in details if one["type"] == "extra_forbidden"), details[0])
+def _told(error: ValidationError) -> int:
+    """Return which of pydantic's errors is told: a key that nobody knows, or the first."""
+    types = [one["type"] for one in error.errors(include_url=False)]
+    return types.index("extra_forbidden") if "extra_forbidden" in types else 0
 
 
 def _shown(value: object) -> str:

@@ -28,7 +28,7 @@ def load(folder: Path) -> Catalog:
         raise Invalid(
             f"no catalogue at {folder}: it has no folder services/",
             reference="no-catalogue",
-            remedy="set INFRA_CATALOG or [tool.infra] catalog in pyproject.toml to the catalogue's folder",
+            remedy="export INFRA_CATALOG=infra/catalog  # the folder of services/; or [tool.infra] in pyproject.toml",
         )
     recipes = _read_all(folder / "local", Recipe)
     for error in recipe_problems(folder / "local", recipes):

@@ -114,16 +114,6 @@ RULES = (
         hint="git -C {workspace} status --short --ignored  # what git does not track is in no build",
     ),
     Rule(
-        reference="build-files-missing",
-        blame="user",
-        hint="${{EDITOR:-vi}} {component_file}  # build.containerfile, build.context; or INFRA_WORKSPACE",
-    ),
-    Rule(
-        reference="build-context-empty",
-        blame="user",
-        hint="git -C {workspace} add .",
-    ),
-    Rule(
         reference="build-wrong-architecture",
         blame="infrastructure",
         when=both(_BUILD, logged(r"[Ee]xec format error")),

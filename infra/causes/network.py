@@ -85,9 +85,4 @@ RULES = (
         blame="user",
         hint="invoke infra.doctor  # shows who holds each port; or use --ports auto",
     ),
-    Rule(
-        reference="port-collision",
-        blame="user",
-        hint="${{EDITOR:-vi}} {service_file}  # give one of the two another port",
-    ),
 )

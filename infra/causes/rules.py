@@ -7,12 +7,14 @@ that it has not seen: where several say the same, the table's order decides, the
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from infra.causes.facts import Doing, Facts
 from infra.errors import Blame
+from infra.placeholders import plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +28,9 @@ class Match:
         return Match(values={**self.values, **other.values}, evidence=(*self.evidence, *other.evidence))
 
 
+# Values that are commands themselves.
+COMMANDS = ("engine_fix", "again")
+
 Matcher = Callable[[Facts], Match | None]
 
 
@@ -35,12 +40,11 @@ class Rule:
 
     `hint` is a line for a shell: a command, and after `#` words for a person. What it means is in
     pages.md. A rule without `when` is raised where it is seen, and says there what it has seen. Blame `component` is
-    the product's where its image is built from the workspace or it is a job, else the infrastructure's; `raised` is
-    said where it is raised.
+    the product's where its image is built from the workspace or it is a job, else the infrastructure's.
     """
 
     reference: str
-    blame: Blame | Literal["component", "raised"]
+    blame: Blame | Literal["component"]
     hint: str
     message: str = ""
     when: Matcher | None = None
@@ -49,6 +53,25 @@ class Rule:
     def shown_hint(self) -> str:
         """The hint with what is known only of a fault in angle brackets."""
         return self.hint.format_map(_Blanks())
+
+
+def filled_hint(rule: Rule, values: Mapping[str, str]) -> str:
+    """Return the hint over values. Those in the command are quoted: what a log has said is no part of a command."""
+    command, mark, words = rule.hint.partition("  # ")
+    quoted = Values({key: value if key in COMMANDS else _word(value) for key, value in values.items()})
+    return command.format_map(quoted) + mark + plain(words.format_map(values))
+
+
+def _word(value: str) -> str:
+    """Quote a value for a shell where it needs it; `{folder}`, which is filled in later, does not."""
+    return value if value and shlex.quote(bare := value.replace("{folder}", "")) == bare else shlex.quote(value)
+
+
+class Values(dict[str, str]):
+    """What sentences are filled from; what a fault has not shown is unknown, and never an error of its own."""
+
+    def __missing__(self, key: str) -> str:
+        return "unknown"
 
 
 class _Blanks(dict[str, str]):

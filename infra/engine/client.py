@@ -47,7 +47,7 @@ class Engine(Transport):
             raise Unavailable(
                 f"Podman at {self.url} is {version}; {oldest} is the oldest supported",
                 reference="podman-too-old",
-                remedy="install a newer podman",
+                remedy=f"podman --url {self.url} version  # install {oldest} or newer there",
                 blame="user",
             )
         return version

@@ -220,19 +220,19 @@ class Transport:
     def _hangs(self, method: str, path: str, seconds: float) -> NoAnswer:
         self._health.silent = True
         message = f"Podman at {self.url} does not answer: nothing to {method} {path} for {seconds:.0f} s"
-        return NoAnswer(message, reference="engine-hangs", remedy="podman info; is it stopped, or the host overloaded?")
+        return NoAnswer(
+            message, reference="engine-hangs", remedy="podman info  # is it stopped, or the host overloaded?"
+        )
 
     def _gone(self, why: str) -> NoAnswer:
         self._health.silent = True
-        return NoAnswer(
-            f"cannot talk to Podman at {self.url}: {why}", reference="engine-unreachable", remedy="podman info"
-        )
+        return NoAnswer(f"cannot talk to Podman at {self.url}: {why}", reference="engine-gone", remedy="podman info")
 
     def _nonsense(self, method: str, path: str, what: str) -> NoAnswer:
         return NoAnswer(
             f"Podman at {self.url} answered {method} {path} with what cannot be understood: {what}",
             reference="engine-nonsense",
-            remedy="podman info; is it Podman that answers there?",
+            remedy="podman info  # is it Podman that answers there?",
         )
 
 

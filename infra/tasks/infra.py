@@ -93,9 +93,8 @@ def status(_: Context, service: str = "", tier: str = "", run: str = "", json: b
             catalog.service(service)
         if tier and tier not in get_args(Tier):
             known = ", ".join(get_args(Tier))
-            raise Invalid(
-                f'unknown tier "{tier}" (known: {known})', reference="unknown-tier", remedy="leave --tier out"
-            )
+            what = f'unknown tier "{tier}" (known: {known})'
+            raise Invalid(what, reference="unknown-tier", remedy="invoke infra.status  # leave --tier out")
         found = [one for one in sweep.runs(held.engine) if status_of.selected(one, service, tier, run)]
         shown = [status_of.describe(held.engine, catalog, one) for one in found]
         if json:
@@ -121,7 +120,8 @@ def env(
     """Print the environment that a suite gets from the stack that is up."""
     with common.told(), common.engine() as held:
         if format not in ("dotenv", "json"):
-            raise Invalid(f'--format is dotenv or json, not "{format}"', reference="arguments", remedy="--format json")
+            again = f"invoke infra.env{f' --service {service}' if service else ''} --format json"
+            raise Invalid(f'--format is dotenv or json, not "{format}"', reference="arguments", remedy=again)
         settings = common.read_settings()
         catalog = load(settings.catalog)
         found = status_of.one_run(held.engine, catalog, service, tier, run)
@@ -152,7 +152,8 @@ def logs(_: Context, service: str = "", tier: str = "integration", run: str = ""
         names = [step.name for step in made.steps]
         if component and component not in names:
             what = f'no component "{component}" in the stack of {found.service} ({", ".join(names)})'
-            raise Invalid(what, reference="unknown-component", remedy=f"--component {names[0]}")
+            again = f"invoke infra.logs --run {found.run} --component {names[0]}"
+            raise Invalid(what, reference="unknown-component", remedy=again)
         for step in made.steps:
             if component in ("", step.name) and held.engine.state(step.container) is not None:
                 for line in made.mask(held.engine.logs(step.container)).splitlines():
@@ -249,11 +250,12 @@ def _owner(one: FoundRun) -> str:
 def _refuse_foreign(one: FoundRun) -> None:
     """Refuse to end a run that is nobody's to end from here: its owner lives, or cannot be seen."""
     if one.kept is None and one.life is not Life.DEAD:
+        here = one.owner if one.life is Life.ALIVE else None
         lives = "lives" if one.life is Life.ALIVE else "cannot be seen from here"
         raise NotReady(
             f"run {one.run} of {one.service} is going on: {_owner(one)} owns it and {lives}",
             reference="run-is-alive",
-            remedy="end it where it runs (Ctrl-C, or kill that process)",
+            remedy=f"kill {here.pid}  # or Ctrl-C there" if here else "invoke infra.status  # end it where it runs",
             blame="user",
         )
 
@@ -264,7 +266,7 @@ def _refuse_used(one: FoundRun) -> None:
         raise NotReady(
             f"the stack of run {one.run} is in use: run {run} (process {owner.pid}) has its suite going in it",
             reference="stack-in-use",
-            remedy=f"wait until run {run} has ended, or end it where it runs (Ctrl-C, or kill {owner.pid})",
+            remedy=f"kill {owner.pid}  # ends run {run}; or wait until it has ended",
             blame="user",
         )
 

@@ -83,7 +83,7 @@ def is_told(
     cause, text = fault.cause, fault.done.text
     assert (cause["reference"], fault.report["blame"], fault.done.code) == (reference, blame, code), text
     assert reference in BY_REFERENCE, f"{reference} has no rule, so infra.explain knows nothing of it"
-    assert BY_REFERENCE[reference].blame in (blame, "component", "raised")
+    assert BY_REFERENCE[reference].blame in (blame, "component")
     assert cause["step"] == step
     assert fault.report["left_behind"] == []
     where = f"{step}: " if step else ""

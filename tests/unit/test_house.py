@@ -41,6 +41,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "infra.causes.hosts",
             "infra.causes.images",
             "infra.causes.network",
+            "infra.causes.runs",
             "infra.causes.starting",
             "infra.causes.suites",
             "infra.causes.table",
