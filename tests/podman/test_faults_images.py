@@ -255,7 +255,7 @@ def test_f23_what_is_told(faulty: Callable[..., Project], tmp_path: Path, gone: 
         code=78,
         step=None,
         says=[f"one.toml: build.{gone}: {what} {at}"],
-        remedy=f"${{EDITOR:-vi}} {tmp_path}/catalog/components/one.toml  # build.{gone}; or point INFRA_WORKSPACE at",
+        remedy=f"${{EDITOR:-vi}} {tmp_path}/catalog/components/one.toml  # build.{gone}: the right path; or point",
     )
     assert podman.left_of(fault.report["run"]) == []
     written_down("F23", f"the {gone} is moved", fault, fault.report["duration_s"])

@@ -236,7 +236,7 @@ def test_f18_what_is_told(faulty: Callable[..., Project], tmp_path: Path, podman
     project = faulty()
     services = tmp_path / "catalog" / "services"
     text = (services / f"{SERVICE}.toml").read_text(encoding="utf-8")
-    (services / "neighbour.toml").write_text(text, encoding="utf-8")
+    (services / "yonder.toml").write_text(text, encoding="utf-8")
     began = time.monotonic()
     fault = caused(project, SERVICE)
     is_told(
@@ -245,8 +245,8 @@ def test_f18_what_is_told(faulty: Callable[..., Project], tmp_path: Path, podman
         blame="user",
         code=78,
         step=None,
-        says=["neighbour.toml: ports.server.http: port ", 'is also ports.server.http of service "wired"'],
-        remedy=f"${{EDITOR:-vi}} {services}/neighbour.toml  # ports.server.http",
+        says=["yonder.toml: ports.server.http: port ", 'is also ports.server.http of service "wired"'],
+        remedy=f"${{EDITOR:-vi}} {services}/yonder.toml  # ports.server.http",
     )
     assert took(began) < 10
     assert podman.left_of(fault.report["run"]) == []
