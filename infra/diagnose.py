@@ -74,6 +74,11 @@ class Scene:
         """Return the error for a container that the engine would not create or start."""
         return self._judged(step, "start", self._state(step), said=error.message, image=image)
 
+    def no_network(self, error: InfraError) -> NotReady:
+        """Return the error for a network that the engine would not create."""
+        facts = Facts(doing="start", step="network", kind="run", service=self.plan.service, said=error.message)
+        return judged(NotReady, facts)
+
     def suite(self, log: tuple[str, ...]) -> Found | None:
         """Return the cause of a red suite that its failures' own words show, or those of the components."""
         inside = [line for step in self.started for line in self.log(step)]

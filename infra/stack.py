@@ -70,7 +70,10 @@ class Stack:
         for subnet in subnets(host.subnet_pool(), run):
             with contextlib.suppress(EngineRefused):  # it is taken
                 return self.engine.create_network(name, marks, interface=bridge(run), subnet=subnet)
-        return self.engine.create_network(name, marks)
+        try:
+            return self.engine.create_network(name, marks)
+        except EngineRefused as error:
+            raise self.scene.no_network(error) from error
 
     def start(self, step: PlannedStep, image: str, *, follow: bool) -> None:
         """Create a component's container, copy its files in, start it, and wait for its gate."""

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from infra.catalog.checks import STEPS, problems, recipe_problems
 from infra.catalog.declared import Catalog, wrong
-from infra.catalog.explaining import explain
+from infra.catalog.explaining import explain, reference
 from infra.catalog.names import NAME, Unreadable, toml
 from infra.errors import Invalid
 from infra.model import Component, Recipe, Service, Word
@@ -63,4 +63,4 @@ def _read(path: Path, model: type[W]) -> W:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise wrong(path, *explain(model, error)) from None
+        raise wrong(path, *explain(model, error), reference(error)) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from infra.causes.facts import Facts, MemoryFacts
-from infra.causes.rules import Match, Rule, always, both, doing, exited, kind, told
+from infra.causes.rules import Match, Rule, always, both, doing, either, exited, kind, told
 
 _AT_LIMIT = 0.97
 _FIRST_SECONDS = 2.0
@@ -170,9 +170,9 @@ RULES = (
     Rule(
         reference="wrong-architecture",
         blame="infrastructure",
-        when=told(r"exec format error", r"Exec format error"),
-        message="its program is for another architecture than this host's (exec format error)",
-        hint="podman image inspect --format '{{{{.Os}}}}/{{{{.Architecture}}}}' {image}",
+        when=both(either(exited(), doing("start")), told(r"[Ee]xec format error")),
+        message="its program cannot run on this host: {line}",
+        hint="podman image inspect {image} | grep -i architecture  # pull or build it for what uname -m says",
     ),
     Rule(
         reference="program-missing",

@@ -34,6 +34,7 @@ KNOWN = re.compile(
 )
 # Where a remedy is a value that was made elsewhere: each is a command by its making, or a test of its own says so.
 MADE_ELSEWHERE = {
+    "infra.ports:found.remedy",
     "infra.build:tools.tool('mmdebstrap').install_command",
     "infra.engine.discover:tools.tool('podman').install_command",
     "infra.tools:known.install_command if known else 'python3 noxfile.py -s bootstrap'",
