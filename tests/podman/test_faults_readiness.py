@@ -75,7 +75,7 @@ def test_f08_what_is_told_of_a_component_that_runs_and_does_not_get_ready(
         shows=[shows],
     )
     assert step(fault.report, "app")["duration_s"] < 10
-    written_down("F08", f"{reference}: its time: 2 s, any of it may yet heal", fault, 0.0)
+    written_down("F08", f"{reference}: its time: 2 s, any of it may yet heal", fault)
 
 
 def test_f09_a_server_that_listens_late_is_waited_for(faulty: Callable[..., Project]) -> None:
@@ -119,7 +119,7 @@ def test_f09_what_is_told_of_a_port_that_is_refused_though_its_component_was_rea
         remedy="app.toml  # [ready]: ask the port that suites use",
         shows=["127.0.0.1"],
     )
-    written_down("F09", "a published port on which nothing listens", fault, 0.0)
+    written_down("F09", "a published port on which nothing listens", fault)
 
 
 def test_f10_what_is_told_of_a_secrets_file_that_is_not_there(faulty: Callable[..., Project]) -> None:
@@ -208,7 +208,7 @@ def test_f11_what_is_told_of_a_job_that_waits_for_a_lock(faulty: Callable[..., P
         shows=["LOCK TABLE a;", "state: running"],
     )
     assert step(fault.report, "late")["duration_s"] < 15
-    written_down("F11", "a lock that another component holds; its time: 3 s", fault, 0.0)
+    written_down("F11", "a lock that another component holds; its time: 3 s", fault)
 
 
 def test_f12_what_is_told_of_a_container_that_is_killed_in_its_gate(
@@ -288,4 +288,4 @@ def test_f13_what_is_told_of_a_component_that_is_slow_to_start(
         remedy="app.toml  # ready.timeout: it needs longer here",
         shows=["nothing takes connections on port 8080 yet", "state: running"],
     )
-    written_down("F13", "a tenth of a processor; its time: 4 s", fault, 0.0)
+    written_down("F13", "a tenth of a processor; its time: 4 s", fault)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -165,7 +167,11 @@ def test_f04_what_is_told_of_a_probe_that_asks_as_nobody(
     old: str, new: str, reference: str, says: str, shows: str, faulty: Callable[..., Project]
 ) -> None:
     text = changed("postgres", old, new).replace('timeout = "30s"', 'timeout = "120s"')
-    fault = caused(faulty({"postgres": text}, ["postgres"]))
+    project = faulty({"postgres": text}, ["postgres"])
+    with project.going("suite.run", "--service", "faulty") as going:
+        going.says("not-ready: ", 150)
+        told = datetime.now(UTC)
+        fault = ended(project, going)
     is_told(
         fault,
         reference=reference,
@@ -178,7 +184,13 @@ def test_f04_what_is_told_of_a_probe_that_asks_as_nobody(
     )
     took = next(step["duration_s"] for step in fault.report["steps"] if step["name"] == "postgres")
     assert took < 60, "the gate has waited for its time"
-    written_down("F04", f"{new!r} in the probe", fault, 0.3)
+    refused = re.search(
+        r"^(\S+ \S+) UTC \[\d+\] FATAL:  (?:password|database \")", fault.log("postgres.log"), re.MULTILINE
+    )
+    assert refused
+    seconds = (told - datetime.fromisoformat(f"{refused[1]}+00:00")).total_seconds()
+    assert seconds < 10
+    written_down("F04", f"{reference}: the probe, from the server's first refusal", fault, round(seconds, 2))
 
 
 @pytest.mark.parametrize(
@@ -244,7 +256,7 @@ def test_f06_what_is_told_of_two_migrations_with_one_number(faulty: Callable[...
         remedy="migrations/002_b.sql",
     )
     assert fault.report["steps"] == [], "something was started"
-    written_down("F06", "a number twice", fault, 0.0)
+    written_down("F06", "a number twice, before anything is started", fault)
 
 
 def test_f07_what_is_told_of_a_migration_for_whose_row_there_is_no_partition(faulty: Callable[..., Project]) -> None:
