@@ -97,6 +97,8 @@ class Ended(BaseException):
         blame: Blame | None = None,
         evidence: tuple[str, ...] = (),
     ) -> None:
+        # What others have said may have lines; the one that a person sees first is one.
+        message = " ".join(message.split("\n")).strip()
         super().__init__(message)
         self.message = message
         self.reference = reference

@@ -21,7 +21,7 @@ from typing import Protocol, assert_never
 from infra import tools, verdict
 from infra.bounded import BoundedLog
 from infra.commands import Command
-from infra.errors import SuiteFailed
+from infra.errors import SuiteFailed, Unavailable, edit
 from infra.masking import in_pieces
 from infra.model import GinkgoSuite, GotestsumSuite, PytestSuite, Step, SuiteSpec
 from infra.report import SuiteResult
@@ -137,6 +137,13 @@ def run(suite: SuiteRun) -> tuple[SuiteResult | None, SuiteFailed | None]:
         over = datetime.now(UTC)
         result = _read(suite, runner, report)
         suite.heard(result)
+    if result is None and any("No module named pytest" in line for line in tail):
+        raise Unavailable(
+            f"the suite's python has no pytest: {shutil.which(program[0], path=suite.env.get('PATH'))}",
+            reference="tool-missing",
+            remedy=edit(suite.file, 'suite: requirements = ["requirements-test.txt"], or install pytest there'),
+            blame="user",
+        )
     check = f"cd {shlex.quote(str(suite.cwd))} && {runner.check}"
     error = (
         verdict.no_report(code, tail, suite.file)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+from infra.causes.table import signal_name
 from infra.errors import SuiteFailed, edit
 from infra.placeholders import one_line
 from infra.report import SuiteResult
@@ -10,6 +13,8 @@ LINES = 25
 _LOG = "less {folder}/logs/suite.log"
 _LOOK = "the suite's packages or paths; is INFRA_WORKSPACE right?"
 SERVICES = "infra/catalog/services"
+# As Go's compiler and vet say it: file, line, column.
+_COMPILER = re.compile(r"\s*(?:vet: )?\S+\.go:\d+(?::\d+)?: ")
 _NO_TESTS = 5  # pytest's exit code where nothing was collected, or all deselected
 # How Ginkgo, gotestsum and pytest say that what the catalogue names is not there.
 _NOT_FOUND = ("no test suites", "no packages to test", "file or directory not found")
@@ -97,7 +102,7 @@ def hung(timeout_s: float, told: tuple[str, ...]) -> SuiteFailed:
 
 def _killed(code: int, when: str, tail: tuple[str, ...]) -> SuiteFailed:
     return SuiteFailed(
-        f"the suite was killed by signal {-code} {when}",
+        f"the suite was killed by {signal_name(-code)} (signal {-code}) {when}",
         reference="suite-killed",
         remedy=_LOG,
         evidence=tail[-LINES:],
@@ -132,6 +137,8 @@ def _broken(reasons: tuple[str, ...], tail: tuple[str, ...], check: str, file: s
         remedy = edit(file, _LOOK)
         return SuiteFailed(said, reference="no-suite-found", remedy=remedy, blame="user", evidence=end)
     if "compile" in words:
+        at = next(filter(_COMPILER.match, said.splitlines()), None)
+        said = f"the suite does not compile: {at.strip()}" if at else said
         return SuiteFailed(said, reference="suite-does-not-compile", remedy=check, evidence=end)
     if "timeout" in words:
         return SuiteFailed(said, reference="suite-hung", remedy=_LOG, evidence=end)

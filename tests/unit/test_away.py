@@ -130,4 +130,4 @@ def test_the_program_that_a_suite_calls_works_from_anywhere(tmp_path: Path) -> N
         check=False,
     )
     assert (done.returncode, done.stdout) == (78, "")
-    assert done.stderr.splitlines()[0] == 'invalid: --for is ready or gone, not "ever"'
+    assert done.stderr.splitlines()[0] == 'invalid: --for is ready or gone, not "ever"; to do: invoke infra.wait --help'
