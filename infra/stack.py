@@ -43,6 +43,7 @@ class Stack:
     ports: dict[str, dict[str, int]] = field(default_factory=dict)
     started: list[PlannedStep] = field(default_factory=list)
     addresses: dict[str, str] = field(default_factory=dict)
+    stopping: set[str] = field(default_factory=set)
     sampler: Sampler = field(init=False)
 
     def __post_init__(self) -> None:
@@ -90,6 +91,7 @@ class Stack:
             started=self.started,
             ports=self.ports,
             addresses=self.addresses,
+            stopping=self.stopping,
             memory=self.sampler.facts,
         )
 
@@ -106,7 +108,7 @@ class Stack:
         """Look once at every long-running component, `but` one; raise `NotReady` for one that has died, or in part."""
         for step in self.started:
             if step.kind == "service" and step is not but:
-                state = self.engine.state(step.container)
+                state = self.scene.look_at(step)
                 if state is None:
                     raise self.scene.gone(step)
                 if state.dead or self.sampler.child_killed(step.name, state):

@@ -15,6 +15,7 @@ from infra.errors import Blame, InfraError
 
 # The most specific first: what somebody has said before what a state shows, what a state shows before the unknown.
 RULES: tuple[Rule, ...] = (
+    *endings.KILLS,
     *hosts.RULES,
     *engines.RULES,
     *images.RULES,
@@ -98,6 +99,8 @@ def sentence_values(facts: Facts) -> dict[str, str]:
     code = box.exit_code if box is not None else facts.exit_code or 0
     memory = box.memory if box is not None else None
     peak = f"it had {memory.peak_mb:.0f} MiB" if memory and memory.peak_mb is not None else "no sign of it"
+    if memory is not None and memory.limit_mb and memory.peak_mb is not None:
+        peak += f" of {memory.limit_mb:.0f}"
     return {
         "step": facts.step,
         "service": facts.service,

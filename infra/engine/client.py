@@ -19,7 +19,7 @@ import requests
 from infra.cgroups import Usage
 from infra.engine import answers, names
 from infra.engine.transport import EngineRefused, Transport
-from infra.engine.types import Container, ContainerSpec, ContainerState, Image, Resource, TarFile
+from infra.engine.types import Container, ContainerSpec, ContainerState, Event, Image, Resource, TarFile
 from infra.errors import Unavailable
 from infra.labels import Labels
 
@@ -63,12 +63,11 @@ class Engine(Transport):
         response = self._call("GET", "/events", params=params)
         return tuple(line.decode("utf-8", "replace") for line in response.iter_lines() if line)
 
-    def event_names(self, container: str) -> tuple[str, ...]:
-        """Return what has happened to a container in the last day, by the events' names, in order."""
+    def container_events(self, container: str) -> tuple[Event, ...]:
+        """Return what has happened to a container in the last day, in order."""
         params = {"stream": "false", "since": "24h", "filters": json.dumps({"container": [container]})}
         response = self._call("GET", "/events", params=params)
-        events = (self._understood("GET", "/events", answers.an_object, line) for line in response.iter_lines() if line)
-        return tuple(str(event.get("status") or event.get("Action") or "") for event in events)
+        return tuple(self._understood("GET", "/events", answers.event, one) for one in response.iter_lines() if one)
 
     # -- containers
 
