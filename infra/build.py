@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infra import buildah, content, labels, tools
+from infra import buildah, content, disks, labels, tools
 from infra.causes.facts import Facts
 from infra.causes.table import judged
 from infra.commands import Command
@@ -71,6 +71,7 @@ class _Work:
 
 def make(request: BuildRequest, *, lease: Lease, log: Path, on_line: Callable[[str], None]) -> str:
     """Make the image and return its id; to name it is the caller's. Raises `NoImage` with the failing step's output."""
+    disks.check_room(remote=lease.connection.remote)
     lease.builds.append(time.time())
     folder = private_folder(lease.run)
     with tempfile.TemporaryDirectory(dir=folder, prefix="build-", ignore_cleanup_errors=True) as scratch:
@@ -208,7 +209,11 @@ def _why(work: _Work, code: int | None, tail: tuple[str, ...]) -> NoImage:
             said="took too long" if code is None else f"exit code {code}",
             log=output_of_failing_step(tail),
             image=f"{request.name}:{request.content.key}",
-            places={"log": f"{{folder}}/logs/{work.log.name}", **request.places},
+            places={
+                "log": f"{{folder}}/logs/{work.log.name}",
+                **request.places,
+                **disks.words(remote=work.lease.connection.remote),
+            },
         ),
     )
 

@@ -67,6 +67,11 @@ def working_containers(engine: Engine, run: str) -> tuple[str, ...]:
     return tuple(container for container, owner in _working(engine) if owner == run)
 
 
+def runs_of_working_containers(engine: Engine) -> tuple[str, ...]:
+    """Return the runs whose builds have left working containers, or have them now."""
+    return tuple(dict.fromkeys(run for _, run in _working(engine)))
+
+
 def remove_dead(engine: Engine, alive: Callable[[], Set[str]]) -> list[str]:
     """Remove the working containers of builds whose run is not there any more; return those runs."""
     working = _working(engine)

@@ -48,13 +48,15 @@ class ReadyStack:
         found = self.explain(lines) if failures else None
         if found is None:
             return error
-        return SuiteFailed(
+        blamed = SuiteFailed(
             f"{found.message}; {error.message}",
             reference=found.reference,
             remedy=found.remedy,
             blame=found.blame,
             evidence=(*found.evidence[:1], *error.evidence),
         )
+        blamed.shown = error.shown
+        return blamed
 
 
 @dataclass

@@ -62,7 +62,8 @@ class Scene:
         error = self._judged(step, doing, state)
         if state.dead and self._is_gone(step):  # removed by force: it was ended for that
             error = self.gone(step)
-        error.shown = state.finished
+        memory = self.memory(step.name)
+        error.shown = state.finished if state.dead else memory.first_kill if memory is not None else None
         return error
 
     def late(self, step: PlannedStep, said: str, *, waited_s: float, polls: int) -> NotReady:

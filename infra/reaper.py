@@ -42,7 +42,7 @@ LATER = b"later\n"
 
 
 def command(task: dict[str, Any]) -> list[str]:
-    """Return the command line of a reaper for a task: run, owner, log."""
+    """Return the command line of a reaper for a task: run, owner, log, looks."""
     return [sys.executable, "-m", "infra.reaper", json.dumps(task)]
 
 
@@ -67,7 +67,8 @@ def _serve(task: dict[str, Any]) -> int:
             sys.stdout.flush()
         owner = os.dup(1)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        from infra import sweep  # noqa: F401, PLC0415 - now there is time for it, when the owner has died there is not
+        if not task["looks"]:  # now there is time for it, when the owner has died there is not
+            from infra import sweep  # noqa: F401, PLC0415
 
         word = sys.stdin.buffer.read()
         if word == DONE:

@@ -7,15 +7,17 @@ left. `infra.up` is the same without the suite, and hands the stack over.
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from infra import cache, evidence, isolation, labels, lease, lease_names, lock, plan, ports, rundir, sweep
+from infra import cache, disks, evidence, isolation, labels, lease, lease_names, lock, plan, ports, rundir, sweep
 from infra.catalog.declared import Catalog
 from infra.catalog.loading import load
 from infra.consumer import Consumer, ReadyStack
+from infra.doctor import start
 from infra.engine.transport import NoAnswer
 from infra.errors import InfraError, Invalid
 from infra.images import Images
@@ -76,6 +78,10 @@ class Run:
         )
         self.ending.mask = made.mask
         self.recorder.watch.run_started(made, rundir.shown(self.folder))
+        disks.check_start()
+        if goal == "suite":
+            cwd = (self.settings.workspace / made.suite.cwd).resolve()
+            start.check_tools(made.suite, cwd, {"PATH": self.request.path or os.environ.get("PATH", os.defpath)})
         if not made.steps:
             if goal in ("up", "images"):
                 what = f"{made.service} {made.tier} has no stack: there is nothing to start"
@@ -137,6 +143,8 @@ class Run:
     def _own(self, catalog: Catalog, held: Lease, made: Plan, goal: Goal) -> None:
         if goal != "images":
             ports.check_free(made, held.engine)
+        for text in start.notes(made, remote=held.connection.remote):
+            self.recorder.note(text)
         with self._stack(held, made) as stack:
             stack.make_network()
             images = Images(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from infra.cgroups import Alarm, Group, Usage
 
@@ -52,6 +53,7 @@ class Sampled:
     peak_mb: float = 0.0
     held_mb: float = 0.0
     killed_at: float | None = None
+    first_kill: datetime | None = None
 
     @property
     def total(self) -> Counts:
@@ -71,6 +73,8 @@ class Sampled:
             self.take(usage)
         elif self.running:
             self._ended()
+        else:
+            self.close()  # it was gone before it was seen
         return told
 
     def take(self, usage: Usage) -> None:
@@ -83,7 +87,7 @@ class Sampled:
         self.peak_mb = max(self.peak_mb, usage.memory_peak_mb if self.own else usage.memory_mb)
         self.held_mb = max(self.held_mb, usage.memory_held_mb)
         if self.killed_at is None and self.now.oom_kills > self.base.oom_kills:
-            self.killed_at = time.monotonic()
+            self._killed()
 
     def close(self) -> None:
         """Give back what it holds."""
@@ -91,12 +95,18 @@ class Sampled:
             self.alarm.close()
             self.alarm = None
 
+    def _killed(self) -> None:
+        self.killed_at = time.monotonic()
+        self.first_kill = self.first_kill or datetime.now(UTC)
+
     def _ended(self) -> None:
         """It has ended: what the last sample has missed, the alarm may know. It may be started again."""
         kills = self.now.oom_kills - self.base.oom_kills
         # A group around it that runs out rings here, too: what was far from its own limit was not meant.
         if self.alarm is not None and self.limit_mb is not None and self.peak_mb >= _NEAR * self.limit_mb:
             kills = max(kills, self.alarm.ran_out_of_gone(_REMOVAL_MS))
+        if kills and self.killed_at is None:
+            self._killed()
         total = self.total
         self.earlier = Counts(oom_kills=self.earlier.oom_kills + kills, failed=total.failed, cpu_s=total.cpu_s)
         self.now = self.base = Counts()

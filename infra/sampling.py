@@ -76,7 +76,7 @@ class Sampler:
                 return None
             if not self._over.is_set():
                 one.look()
-            total = one.total
+            total, first_kill = one.total, one.first_kill
         kernel = killings.kernel_log(one.id) if self._local else ()
         kills = max(total.oom_kills, len(killings.victims(kernel)) if one.own else 0)
         return MemoryFacts(
@@ -87,6 +87,7 @@ class Sampler:
             kernel=kernel,
             certain=kills > 0,
             would_show=self._local and killings.readable(),
+            first_kill=first_kill,
         )
 
     def child_killed(self, component: str, state: ContainerState) -> bool:
@@ -144,11 +145,12 @@ class Sampler:
 
 def near_limit(used: Resources) -> str | None:
     """Return a line for a person where a container came within 10 % of its limit, caches of files not counted."""
-    if (
-        used.memory_limit_mb is None
-        or used.memory_held_mb is None
-        or used.memory_held_mb < _NEAR * used.memory_limit_mb
-    ):
+    if used.memory_limit_mb is None:
+        return None
+    if used.oom_kills:
+        many = "a process" if used.oom_kills == 1 else f"{used.oom_kills} processes"
+        return f"{used.component} met its memory limit of {used.memory_limit_mb} MB, and the kernel killed {many} of it"
+    if (used.memory_held_mb or 0.0) < _NEAR * used.memory_limit_mb:
         return None
     return f"{used.component} came near its memory limit: {used.memory_held_mb:.0f} of {used.memory_limit_mb} MB"
 

@@ -150,14 +150,14 @@ def sweep_dead(engine: Engine) -> tuple[str, ...]:
 
 def sweep_orphans(engine: Engine) -> tuple[str, ...]:
     """Drop working containers of which the run is not there any more; in nobody's way, they can wait."""
-    return tuple(dict.fromkeys(buildah.remove_dead(engine, lambda: _not_dead(engine))))
+    return tuple(dict.fromkeys(buildah.remove_dead(engine, lambda: not_dead(engine))))
 
 
 def sweep_runs(engine: Engine) -> tuple[str, ...]:
     """End every run whose owner is dead and that nobody was handed; return those of which nothing is left."""
     swept = []
     drop_unfinished_folders()
-    for run in _dead(engine):
+    for run in dead(engine):
         processes.end_helpers(run, _REAPER_S)
         # The marker is made before its owner ends: look for it only after the owner was seen to be dead.
         if not is_kept(engine, run) and not sweep_run(engine, run):
@@ -168,7 +168,7 @@ def sweep_runs(engine: Engine) -> tuple[str, ...]:
     return tuple(swept)
 
 
-def _dead(engine: Engine) -> tuple[str, ...]:
+def dead(engine: Engine) -> tuple[str, ...]:
     """Return the runs whose owner is dead, and nobody's else: by labels, by processes, by private folders."""
     lives = [(found.run, found.life) for found in runs(engine)]
     lives += [(process.run, process.life) for process in processes.of_runs()]
@@ -280,7 +280,7 @@ def _tags(engine: Engine, run: str) -> tuple[str, ...]:
     return tuple(tag for tag in tags if tag.endswith(f"-{run}"))
 
 
-def _not_dead(engine: Engine) -> set[str]:
+def not_dead(engine: Engine) -> set[str]:
     """Return the runs that have something in the engine, or on this host an owner that is not dead.
 
     The engine alone may not know: a service of Podman's does not see a network that another one has created within the

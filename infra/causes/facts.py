@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal
 
 Doing = Literal["start", "gate", "watch", "pull", "build", "engine", "call", "suite"]
@@ -24,6 +25,7 @@ class MemoryFacts:
     kernel: tuple[str, ...] = ()
     certain: bool = False
     would_show: bool = False
+    first_kill: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

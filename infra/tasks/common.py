@@ -55,7 +55,7 @@ def told() -> Iterator[None]:
 @contextmanager
 def engine() -> Iterator[Lease]:
     """Reach the engine for a task that is no run; interrupts end it like any other."""
-    with signals.caught(), lease.hold(plan.new_run(), "infra", "none") as held:
+    with signals.caught(), lease.hold(plan.new_run(), "infra", "none", looks=True) as held:
         yield held
 
 

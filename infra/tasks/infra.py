@@ -26,6 +26,7 @@ from infra.settings import Settings
 from infra.stack import DEFAULT_GRACE_S
 from infra.sweep import FoundRun
 from infra.tasks import common
+from infra.tasks.doctor import doctor
 from infra.tasks.explain import explain
 
 _HELP = {
@@ -282,4 +283,4 @@ def _swept(engine: Engine, one: FoundRun, *, quiet: bool = False) -> None:
         print(f"removed run {one.run} of {one.service} {one.tier}")
 
 
-namespace = Collection("infra", show_plan, up, status, env, logs, down, gc, explain)
+namespace = Collection("infra", show_plan, up, status, env, logs, down, gc, explain, doctor)

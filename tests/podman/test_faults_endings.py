@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from faults import Fault, Stopwatch, caused, first_line, is_told, script, small_catalog, small_workspace, written_down
-from product import CATALOG, Done, Going, Podman, Project, eventually
+from product import CATALOG, Done, Going, Podman, Project
 
 from infra import killings
 

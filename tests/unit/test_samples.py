@@ -73,11 +73,13 @@ def test_what_was_killed_and_started_again_is_summed_up(tmp_path: Path) -> None:
         put(tmp_path, memory_events="max 3\noom_kill 1")
         assert facts(sampler).certain
         (tmp_path / SLICE).rename(tmp_path / "away")
-        assert facts(sampler).oom_kills == 1
+        ended = facts(sampler)
+        assert ended.oom_kills == 1
         (tmp_path / "away").rename(tmp_path / SLICE)
         put(tmp_path, memory_events="max 2\noom_kill 1", cpu_stat="usage_usec 1000000")
         known = facts(sampler)
-    assert (known.oom_kills, known.failed_charges) == (2, 5)
+    assert (known.oom_kills, known.failed_charges, known.first_kill) == (2, 5, ended.first_kill)
+    assert ended.first_kill is not None
     assert sampler.stop()[0].cpu_s == 2.34
 
 
@@ -99,6 +101,9 @@ def test_who_comes_near_the_limit_by_more_than_a_cache_is_named() -> None:
     assert near_limit(replace(USED, memory_held_mb=57.5)) is None
     assert near_limit(replace(USED, memory_held_mb=57.6)) == "redis came near its memory limit: 58 of 64 MB"
     assert near_limit(replace(USED, memory_held_mb=57.6, memory_limit_mb=None)) is None
+    assert near_limit(replace(USED, memory_held_mb=None, oom_kills=None)) is None
+    said = "redis met its memory limit of 64 MB, and the kernel killed a process of it"
+    assert near_limit(replace(USED, oom_kills=1)) == said
 
 
 def test_the_report_says_what_was_used_and_what_could_not_be_seen() -> None:
@@ -110,3 +115,12 @@ def test_the_report_says_what_was_used_and_what_could_not_be_seen() -> None:
     text = diagnosis(report)
     assert "| redis | 64 | 64 | 1.25 | 0 |\n| job | - | - | - | - |\n" in text
     assert "## Resources" not in diagnosis(DIED)
+
+
+def test_one_that_has_ended_before_it_was_seen_holds_nothing_and_is_unknown(tmp_path: Path) -> None:
+    sampler = Sampler(root=tree(tmp_path, {SLICE: {**QUIET, "memory.current": ""}}))
+    sampler.watch("redis", "c", STATE)
+    held = [one.resolve() for one in Path("/proc/self/fd").iterdir()]
+    assert not [path for path in held if path.is_relative_to(tmp_path)]
+    (used,) = sampler.stop()
+    assert (used.memory_peak_mb, used.cpu_s, used.oom_kills) == (None, None, None)

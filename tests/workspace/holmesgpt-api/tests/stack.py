@@ -19,7 +19,8 @@ def required(name: str) -> str:
     """Return a value of the environment. A suite that skipped for want of it would be green and have tested nothing."""
     value = os.environ.get(name, "")
     if not value:
-        pytest.fail(f"{name} is not set: this suite runs against a stack that is up and learns where", pytrace=False)
+        make = "pytest --infra-service holmesgpt-api, or: nox -s integration-holmesgpt-api"
+        pytest.fail(f"{name} is not set, so there is no stack. Make one: {make}", pytrace=False)
     return value
 
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -26,9 +27,19 @@ func Required(name string) string {
 	GinkgoHelper()
 	value := os.Getenv(name)
 	if value == "" {
-		Fail(fmt.Sprintf("%s is not set: this suite runs against a stack that is up already and learns where from its environment.", name))
+		Fail(noStack(name))
 	}
 	return value
+}
+
+// noStack is for who runs go test alone: a suite learns of its stack from its
+// environment, and its folder has the service's name.
+func noStack(name string) string {
+	folder, _ := os.Getwd()
+	service := filepath.Base(folder)
+	return fmt.Sprintf("%s is not set, so there is no stack. Make one: invoke infra.up --service %s, then: "+
+		"set -a; . <(invoke infra.env --service %s); set +a. Or both at once: nox -s integration-%s",
+		name, service, service, service)
 }
 
 // OfWorker reads what belongs to this parallel process alone: POSTGRES_DB_2 in

@@ -1,0 +1,1 @@
+"""`infra.doctor`: what a run needs of this host, looked at before anything starts."""
