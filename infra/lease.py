@@ -188,5 +188,5 @@ def _hand_over(process: subprocess.Popen[bytes], connection: Connection) -> None
     raise Unavailable(
         f"the private Podman service did not start (exit code {process.poll()})",
         reference="engine-start",
-        remedy="podman system service --time=5 unix:///tmp/podman-test.sock",
+        remedy="less {folder}/logs/engine.log  # its own words; by hand: podman system service --time=5",
     )

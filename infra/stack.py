@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -24,6 +25,7 @@ from infra.watch import Recorder
 
 _AUTO_PORT_TRIES = 5
 _SUBNET_TRIES = 5
+_SIGKILLED = 137
 DEFAULT_GRACE_S = 15.0
 # Below it are the network's own and, where a person attaches more to the network, those that the engine hands out.
 _FIRST_ADDRESS = 100
@@ -160,11 +162,12 @@ class Stack:
         """Stop one component. Once `hurry` is set the call is left alone: the sweep kills what it waits for."""
         client = self.engine.clone()
 
-        def stop() -> None:
+        def work() -> None:
             with contextlib.suppress(InfraError):  # what cannot be asked is removed all the same
-                client.stop(step.container, step.stop_grace_s)
+                if said := stop(client, step.container, step.stop_grace_s):
+                    self.recorder.note(f"{step.name} {said}")
 
-        stopping = threading.Thread(target=stop, daemon=True)
+        stopping = threading.Thread(target=work, daemon=True)
         stopping.start()
         while stopping.is_alive() and not hurry.is_set():
             stopping.join(0.05)
@@ -228,6 +231,16 @@ class Stack:
                 client.follow_logs(step.container, lambda line: watch.log_line(step.name, self.plan.mask(line)))
 
         threading.Thread(target=follow, daemon=True).start()
+
+
+def stop(engine: Engine, container: str, grace_s: float) -> str | None:
+    """Ask a container to end; return what is said of one that had to be killed when its time was over."""
+    start = time.monotonic()
+    engine.stop(container, grace_s)
+    state = engine.state(container)
+    if state is None or state.exit_code != _SIGKILLED or time.monotonic() - start < int(grace_s):
+        return None
+    return f"did not end at SIGTERM within its stop_grace of {grace_s:g} s, so it was killed (exit code 137)"
 
 
 def subnets(pool: tuple[str, int] | None, run: str) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from infra import killings
 from infra.causes.facts import Facts, MemoryFacts
-from infra.causes.rules import Match, Matcher, Rule, always, both, doing, exited, kind, told
+from infra.causes.rules import Match, Matcher, Rule, always, both, doing, either, exited, kind, told
 
 _AT_LIMIT = 0.97
 _FIRST_SECONDS = 2.0
@@ -60,8 +60,12 @@ def _child(facts: Facts) -> Match | None:
     memory = _memory(facts)
     if facts.dead or facts.container is None or not (memory.certain or memory.oom_kills):
         return None
-    values = {**_sizes(memory), **_victims(memory)}
+    values = {**_sizes(memory), **_victims(memory), "then": "the container runs on without it"}
     return Match(values=values, evidence=(*_seen(memory), "the engine's state: running, PID 1 is alive"))
+
+
+def _ended_later(facts: Facts) -> Match | None:
+    return Match(values={"then": f"it ended with exit code {facts.container.exit_code}"}) if facts.container else None
 
 
 def _at_the_limit(facts: Facts) -> Match | None:
@@ -131,17 +135,8 @@ KILLS = (
     Rule(
         reference="child-out-of-memory",
         blame="component",
-        when=_child,
-        message="the kernel killed {victim} out of memory, and the container runs on without it: it took {peak} of "
-        "{limit}",
-        hint="${{EDITOR:-vi}} {component_file}  # raise memory_mb, or find what grows",
-    ),
-    Rule(
-        reference="child-out-of-memory",
-        blame="component",
-        when=both(exited(), _unflagged),
-        message="the kernel killed {victim} out of memory, and it ended with exit code {code}: it took {peak} of "
-        "{limit}",
+        when=either(_child, both(exited(), _unflagged, _ended_later)),
+        message="the kernel killed {victim} out of memory, and {then}: it took {peak} of {limit}",
         hint="${{EDITOR:-vi}} {component_file}  # raise memory_mb, or find what grows",
     ),
     Rule(

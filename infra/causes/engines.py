@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from infra.causes.rules import Rule, always, both, doing, told
+from infra.causes.rules import Rule, always, both, doing, said
 
 RULES = (
     Rule(
         reference="machine-in-two-minds",
         blame="infrastructure",
-        when=told(
+        when=said(
             r"unable to start \"?(?P<machine>[\w.-]+)\"?: already running",
             r"(?P<machine>podman-machine-[\w.-]+).*already running",
         ),
@@ -18,23 +18,80 @@ RULES = (
     Rule(
         reference="engine-internal",
         blame="infrastructure",
-        when=told(r"internal libpod error"),
+        when=said(r"internal libpod error"),
         message="Podman has an internal error: {line}",
-        hint="podman system check  # Podman 5; before: podman info, then end the container that it names",
+        hint="podman ps --all --external  # podman rm --force what its words name; Podman 5: podman system check",
     ),
     Rule(
         reference="engine-permission",
         blame="user",
-        when=both(doing("engine"), told(r"[Pp]ermission denied")),
-        message="Podman's socket may not be opened by this user: {said}",
+        when=both(doing("engine"), said(r"[Pp]ermission denied")),
+        message="this user may not open the socket {url}, which {origin} names",
+        hint="{engine_fix}",
+    ),
+    Rule(
+        reference="engine-socket-missing",
+        blame="user",
+        when=both(doing("engine"), said(r"No such file or directory")),
+        message="there is no socket {url}, which {origin} names: no Podman is served there",
+        hint="{engine_fix}",
+    ),
+    Rule(
+        reference="engine-socket-dead",
+        blame="user",
+        when=both(doing("engine"), said(r"Connection refused")),
+        message="nobody listens at {url}, which {origin} names: the Podman that was served there has ended",
+        hint="{engine_fix}",
+    ),
+    Rule(
+        reference="engine-address",
+        blame="user",
+        when=both(
+            doing("engine"),
+            said(
+                r"The scheme '[^']*' must be one of",
+                r"Name or service not known|Temporary failure in name resolution|No address associated",
+                r"Invalid URL|No host supplied|no hostname",
+            ),
+        ),
+        message="{origin} names {url}, which is no address of a Podman: {said}",
         hint="{engine_fix}",
     ),
     Rule(
         reference="engine-unreachable",
         blame="user",
         when=both(doing("engine"), always),
-        message="Podman does not answer: {said}",
+        message="no Podman answers at {url}, which {origin} names: {said}",
         hint="{engine_fix}",
+    ),
+    Rule(
+        reference="engine-gone",
+        blame="infrastructure",
+        hint="podman --url {url} info  # who has ended its service? Once it answers, run it again",
+    ),
+    Rule(
+        reference="engine-hangs",
+        blame="infrastructure",
+        hint="podman --url {url} info  # is its process stopped, or the host overloaded?",
+    ),
+    Rule(
+        reference="engine-nonsense",
+        blame="infrastructure",
+        hint="podman --url {url} info  # is it Podman that answers there?",
+    ),
+    Rule(reference="engine-refuses", blame="infrastructure", hint="podman --url {url} info"),
+    Rule(reference="engine-error", blame="infrastructure", hint="podman info"),
+    Rule(
+        reference="engine-start",
+        blame="infrastructure",
+        hint="less {folder}/logs/engine.log  # its own words; by hand: podman system service --time=5",
+    ),
+    Rule(reference="podman-missing", blame="user", hint="python3 noxfile.py -s bootstrap  # installs it"),
+    Rule(reference="podman-too-old", blame="user", hint="podman --url {url} version  # 4.3 or newer is wanted there"),
+    Rule(
+        reference="no-connection",
+        blame="user",
+        hint="unset CONTAINER_CONNECTION  # or name one of: podman system connection list",
     ),
     Rule(
         reference="start-refused",

@@ -118,6 +118,8 @@ def sentence_values(facts: Facts) -> dict[str, str]:
         "component_file": "the component's file",
         "service_file": "the service's file",
         "workspace": ".",
+        "disk": "",
+        "disk_path": "/var/lib/containers /tmp",
         "log": f"{{folder}}/logs/{facts.step}.log",
         **facts.places,
     }

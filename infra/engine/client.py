@@ -48,7 +48,7 @@ class Engine(Transport):
             raise Unavailable(
                 f"Podman at {self.url} is {version}; {oldest} is the oldest supported",
                 reference="podman-too-old",
-                remedy="install a newer podman",
+                remedy=f"podman --url {self.url} version  # {oldest} or newer is wanted there",
                 blame="user",
             )
         return version

@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import shlex
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -64,9 +65,10 @@ class NoAnswer(Unavailable):
 
 @dataclass
 class _Health:
-    """What a client and its clones have learned of the engine: whether the last call had no answer."""
+    """What a client and its clones have learned of the engine: whether the last call had no answer, and any had one."""
 
     silent: bool = False
+    answered: bool = False
 
 
 class Transport:
@@ -128,7 +130,7 @@ class Transport:
                     self._once("GET", "/_ping")
                 except EngineRefused:
                     why = f"Podman at {self.url} refuses everything: {error.message}"
-                    raise NoAnswer(why, reference="engine-refuses", remedy="podman info") from error
+                    raise NoAnswer(why, reference="engine-refuses", remedy=self._ask_it) from error
             raise
 
     def _once(
@@ -191,7 +193,7 @@ class Transport:
             if _timed_out(error):
                 raise self._hangs(method, path, time.monotonic() - start) from error
             raise self._gone(f"{method} {path}: {_why(error)}") from error
-        self._health.silent = False
+        self._health.silent, self._health.answered = False, True
         return result
 
     def _await(self, done: Future[T], deadline: float) -> None:
@@ -220,19 +222,29 @@ class Transport:
     def _hangs(self, method: str, path: str, seconds: float) -> NoAnswer:
         self._health.silent = True
         message = f"Podman at {self.url} does not answer: nothing to {method} {path} for {seconds:.0f} s"
-        return NoAnswer(message, reference="engine-hangs", remedy="podman info; is it stopped, or the host overloaded?")
+        remedy = f"{self._ask_it}  # is its process stopped, or the host overloaded?"
+        return NoAnswer(message, reference="engine-hangs", remedy=remedy)
 
     def _gone(self, why: str) -> NoAnswer:
         self._health.silent = True
-        return NoAnswer(
-            f"cannot talk to Podman at {self.url}: {why}", reference="engine-unreachable", remedy="podman info"
-        )
+        if self._health.answered:
+            return NoAnswer(
+                f"Podman at {self.url} answered before and does not any more: {why}",
+                reference="engine-gone",
+                remedy=f"{self._ask_it}  # who has ended its service? Once it answers, run it again",
+            )
+        message = f"cannot talk to Podman at {self.url}: {why}"
+        return NoAnswer(message, reference="engine-unreachable", remedy=self._ask_it)
+
+    @property
+    def _ask_it(self) -> str:
+        return f"podman --url {shlex.quote(self.url)} info"
 
     def _nonsense(self, method: str, path: str, what: str) -> NoAnswer:
         return NoAnswer(
             f"Podman at {self.url} answered {method} {path} with what cannot be understood: {what}",
             reference="engine-nonsense",
-            remedy="podman info; is it Podman that answers there?",
+            remedy=f"{self._ask_it}  # is it Podman that answers there?",
         )
 
 

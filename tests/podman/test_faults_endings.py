@@ -11,11 +11,13 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from faults import Fault, Stopwatch, caused, first_line, is_told, script, small_catalog, small_workspace, written_down
-from product import CATALOG, Done, Going, Podman, Project
+from product import CATALOG, Done, Going, Podman, Project, eventually
+from serving import served
 
-from infra import killings
+from infra import killings, lease_names
 
 pytestmark = pytest.mark.usefixtures("warm")
 
@@ -197,6 +199,24 @@ def test_a_stop_that_worked_is_no_end_of_its_own(faulty: Callable[..., Project],
     )
 
 
+def test_f36_infra_down_says_that_the_grace_ran_out(faulty: Callable[..., Project]) -> None:
+    project = faulty("redis", redis(DEAF, 'stop_grace = "1s"'))
+    up = project.invoke("infra.up", "--service", SERVICE, "--ports", "auto")
+    assert up.code == 0, up.text
+    down = project.invoke("infra.down", "--service", SERVICE)
+    assert down.code == 0, down.text
+    assert "redis did not end at SIGTERM within its stop_grace of 1 s, so it was killed (exit code 137)" in down.text
+
+
+def test_f36_the_end_of_a_run_says_that_the_grace_ran_out(tmp_path: Path, make_project: Callable[..., Project]) -> None:
+    text = redis(DEAF, 'stop_grace = "1s"')
+    catalog = small_catalog(tmp_path / "catalog", {"redis": text}, ["redis"], service=SERVICE)
+    project = make_project(catalog=catalog, workspace=small_workspace(tmp_path / "workspace"))
+    done = project.invoke("suite.run", "--service", SERVICE, "--ports", "auto")
+    assert done.code == 0, done.text
+    assert "redis did not end at SIGTERM within its stop_grace of 1 s, so it was killed (exit code 137)" in done.text
+
+
 # -- F37: crashes
 
 
@@ -289,3 +309,51 @@ def test_a_kill_of_what_fills_its_limit_with_a_cache_of_files_is_not_memory(
         fault, _ = after(project, going, Stopwatch())
     reference = "killed-from-outside" if kernel_tells() else "killed-at-memory-limit"
     assert fault.cause["reference"] == reference, fault.line
+
+
+# -- F39: the engine goes away
+
+
+def service_of(run: str) -> psutil.Process:
+    """The private service of a run, by its socket's path."""
+    words = f"unix://{lease_names.private_folder(run)}/podman.sock"
+    found = [one for one in psutil.process_iter(["cmdline"]) if words in (one.info["cmdline"] or ())]
+    assert len(found) == 1, found
+    return found[0]
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
+def test_f39_what_is_told(signum: signal.Signals, faulty: Callable[..., Project]) -> None:
+    """The private service of the run is ended. Its reaper serves another one for the sweep."""
+    project = faulty("redis", REDIS)
+    with in_suite(project) as going:
+        service_of(going.run).send_signal(signum)
+        fault, seconds = after(project, going, Stopwatch(), "unavailable")
+    is_told(
+        fault,
+        reference="engine-gone",
+        blame="infrastructure",
+        code=69,
+        step="suite",
+        says=[f"Podman at unix:///tmp/infra-{os.getuid()}-{going.run}", "answered before and does not any more"],
+        remedy="podman --url unix:///tmp/infra-",
+    )
+    no_red_tests(fault)
+    written_down("F39", f"{signum.name} to the private service of the run while tests run", fault, seconds)
+
+
+def test_f39_a_service_of_the_hosts_that_is_stopped_in_the_middle(
+    faulty: Callable[..., Project], podman: Podman
+) -> None:
+    project = faulty("redis", REDIS)
+    with served(podman.env) as service, in_suite(project, CONTAINER_HOST=service.url) as going:
+        service.stop()
+        fault, seconds = after(project, going, Stopwatch(), "unavailable")
+        assert fault.cause["reference"] == "engine-gone"
+        assert (fault.report["blame"], fault.done.code, fault.cause["step"]) == ("infrastructure", 69, "suite")
+        assert service.url in fault.cause["remedy"]
+        (left,) = fault.report["left_behind"]
+        assert "its reaper tries for" in left
+        written_down("F39", "the service that CONTAINER_HOST names is stopped while tests run", fault, seconds)
+        service.start()
+        eventually("the reaper has swept", lambda: podman.left_of(going.run) == [], 60)
