@@ -38,6 +38,7 @@ class Scene:
     started: list[PlannedStep]
     ports: Mapping[str, Mapping[str, int]]
     addresses: Mapping[str, str]
+    disk: Callable[[], Mapping[str, str]] = dict
     stopping: set[str] = field(default_factory=set)
     memory: Callable[[str], MemoryFacts | None] = field(default=lambda _component: None)
 
@@ -76,6 +77,11 @@ class Scene:
     def refused(self, step: PlannedStep, image: str, error: InfraError) -> NotReady:
         """Return the error for a container that the engine would not create or start."""
         return self._judged(step, "start", self._state(step), said=error.message, image=image)
+
+    def no_network(self, error: InfraError) -> NotReady:
+        """Return the error for a network that the engine would not create."""
+        facts = Facts(doing="start", step="network", kind="run", service=self.plan.service, said=error.message)
+        return judged(NotReady, facts)
 
     def suite(self, log: tuple[str, ...]) -> Found | None:
         """Return the cause of a red suite that its failures' own words show, or those of the components."""
@@ -125,7 +131,12 @@ class Scene:
                 others=dict(self._others()),
                 addresses=self.addresses,
                 files={f.path: FileFacts(mode=f"{f.mode:04o}", owner=f.owner) for f in step.files},
-                places={**self.plan.places, **step.places, "container": step.container},
+                places={
+                    **self.plan.places,
+                    **step.places,
+                    "container": step.container,
+                    **(self.disk() if "no space left" in said.lower() else {}),
+                },
                 asked_port=next((p.container for p in step.ports if p.name == getattr(step.ready, "port", None)), None),
                 waited_s=waited_s,
                 polls=polls,

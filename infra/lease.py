@@ -18,7 +18,7 @@ from infra.cgroups import ROOT
 from infra.engine.client import Engine
 from infra.engine.discover import Connection, discover
 from infra.engine.host import own_authorities
-from infra.errors import Unavailable
+from infra.errors import InfraError, Unavailable
 from infra.labels import Labels
 from infra.lease_names import make_private_folder, remove_private_folder, taken
 from infra.report import EngineFacts
@@ -69,6 +69,13 @@ class Lease:
             host=str(host.get("hostname", "")),
             workarounds=self.workarounds,
         )
+
+    def graph_root(self) -> str | None:
+        """Return the folder of the engine's storage, where it may be another than this user's Podman has."""
+        with contextlib.suppress(InfraError):
+            if self.connection.origin != "private service":
+                return str(self.engine.clone().info()["store"]["graphRoot"])
+        return None
 
     def cgroup_v2(self) -> bool:
         """Whether containers have control groups of version 2."""

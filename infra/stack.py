@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from infra import labels, ports, probes
+from infra import disks, labels, ports, probes
 from infra.diagnose import Scene
 from infra.engine import host
 from infra.engine.client import Engine
@@ -73,7 +73,10 @@ class Stack:
         for subnet in subnets(host.subnet_pool(), run):
             with contextlib.suppress(EngineRefused):  # it is taken
                 return self.engine.create_network(name, marks, interface=bridge(run), subnet=subnet)
-        return self.engine.create_network(name, marks)
+        try:
+            return self.engine.create_network(name, marks)
+        except EngineRefused as error:
+            raise self.scene.no_network(error) from error
 
     def start(self, step: PlannedStep, image: str, *, follow: bool) -> None:
         """Create a component's container, copy its files in, start it, and wait for its gate."""
@@ -93,6 +96,7 @@ class Stack:
             started=self.started,
             ports=self.ports,
             addresses=self.addresses,
+            disk=lambda: disks.words(remote=self.lease.connection.remote, root=self.lease.graph_root()),
             stopping=self.stopping,
             memory=self.sampler.facts,
         )

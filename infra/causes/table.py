@@ -119,7 +119,7 @@ def sentence_values(facts: Facts) -> dict[str, str]:
         "service_file": "the service's file",
         "workspace": ".",
         "disk": "",
-        "disk_path": "/var/lib/containers /tmp",
+        "disk_fix": "df -h /var/lib/containers /tmp  # invoke images.prune --days 0 drops what is cached of ours",
         "log": f"{{folder}}/logs/{facts.step}.log",
         **facts.places,
     }

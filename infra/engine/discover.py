@@ -88,7 +88,7 @@ def _podman() -> str:
     podman = shutil.which("podman")
     if podman is None:
         raise Unavailable(
-            "podman is not installed, or not on PATH",
+            "podman is not installed",
             reference="podman-missing",
             remedy=tools.tool("podman").install_command,
             blame="user",

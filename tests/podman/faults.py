@@ -130,6 +130,12 @@ def script(text: str) -> str:
     return f"command = {json.dumps(['sh', '-c', text.replace('{', '{{').replace('}', '}}')])}\n"
 
 
+def job(shell: str, *more: str, timeout: str = "60s") -> str:
+    """A job that runs a shell script; its gate has a minute, which nothing here waits for."""
+    lines = ['kind = "job"', *more, script(shell).rstrip(), "[ready]", 'probe = "completed"', f'timeout = "{timeout}"']
+    return "\n".join(lines) + "\n"
+
+
 def small_catalog(
     folder: Path,
     components: Mapping[str, str],

@@ -81,8 +81,8 @@ def test_an_engine_that_is_named_and_does_not_answer_is_unavailable(project: Pro
     done = project.invoke(*MAIN, "--run", run, CONTAINER_HOST=f"unix://{tmp_path}/none.sock")
     assert done.code == 69, done.text
     cause = project.report(run)["cause"]
-    assert cause["reference"] == "engine-unreachable"
-    assert f"unix://{tmp_path}/none.sock (CONTAINER_HOST)" in cause["message"]
+    assert cause["reference"] == "engine-socket-missing"
+    assert f"no socket unix://{tmp_path}/none.sock, which CONTAINER_HOST names" in cause["message"]
     assert "unset CONTAINER_HOST" in cause["remedy"]
 
 

@@ -13,7 +13,18 @@ from pathlib import Path
 
 import psutil
 import pytest
-from faults import Fault, Stopwatch, caused, first_line, is_told, script, small_catalog, small_workspace, written_down
+from faults import (
+    Fault,
+    Stopwatch,
+    caused,
+    first_line,
+    is_told,
+    job,
+    script,
+    small_catalog,
+    small_workspace,
+    written_down,
+)
 from product import CATALOG, Done, Going, Podman, Project, eventually
 from serving import served
 
@@ -35,12 +46,6 @@ def redis(shell: str, *more: str) -> str:
     """Redis' component with another command: a shell that has the server run, and what else."""
     words = next(line for line in REDIS.splitlines() if line.startswith("command"))
     return "\n".join([*more, REDIS.replace(words, script(shell).rstrip())])
-
-
-def job(shell: str, *more: str, timeout: str = "60s") -> str:
-    """A job that runs a shell script; its gate has a minute, which nothing here waits for."""
-    lines = ['kind = "job"', *more, script(shell).rstrip(), "[ready]", 'probe = "completed"', f'timeout = "{timeout}"']
-    return "\n".join(lines) + "\n"
 
 
 @pytest.fixture
