@@ -12,7 +12,7 @@ RULES = (
             r"unable to start \"?(?P<machine>[\w.-]+)\"?: already running",
             r"(?P<machine>podman-machine-[\w.-]+).*already running",
         ),
-        message="the Podman machine {machine} says that it runs and does not answer",
+        message="the Podman machine {machine} is said to run already, and so cannot be started",
         hint="podman machine stop {machine} && podman machine start {machine}",
     ),
     Rule(

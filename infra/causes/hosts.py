@@ -9,7 +9,7 @@ RULES = (
         reference="disk-full",
         blame="infrastructure",
         when=told(
-            r"no space left on device", r"No space left on device", r"(?:write|copy) [^:]+: [Dd]isk quota exceeded"
+            r"[Nn]o space left on device", r"(?:write|copy) [^:]+: [Dd]isk quota exceeded"
         ),
         message="the disk is full{disk}: {line}",
         hint="{disk_fix}",
@@ -18,7 +18,7 @@ RULES = (
         reference="keyring-full",
         blame="infrastructure",
         when=told(r"join keyctl.*[Dd]isk quota exceeded", r"session key.*quota exceeded"),
-        message="the kernel's keyrings of this user are used up: leaked containers hold them",
+        message="the kernel's keyrings of this user are used up, and each container wants one",
         hint="invoke infra.gc && cat /proc/key-users  # still full? sudo sysctl -w kernel.keys.maxkeys=2000",
     ),
     Rule(
@@ -31,7 +31,7 @@ RULES = (
             r"this version of runc doesn't work on cgroups v2",
         ),
         message="the OCI runtime does not fit this host: {line}",
-        hint='unset CONTAINER_HOST  # a run then starts a service that fits; or: runtime = "runc" in its containers.conf',
+        hint="python3 noxfile.py -s bootstrap && unset CONTAINER_HOST  # installs runc, which a run's own service uses",
     ),
     Rule(
         reference="limits-too-low",
