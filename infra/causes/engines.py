@@ -34,14 +34,14 @@ RULES = (
         blame="user",
         when=both(doing("engine"), said(r"No such file or directory")),
         message="there is no socket {url}, which {origin} names: no Podman is served there",
-        hint="{engine_fix}",
+        hint="{engine_fix}{engine_serve}",
     ),
     Rule(
         reference="engine-socket-dead",
         blame="user",
         when=both(doing("engine"), said(r"Connection refused")),
         message="nobody listens at {url}, which {origin} names: the Podman that was served there has ended",
-        hint="{engine_fix}",
+        hint="{engine_fix}{engine_serve}",
     ),
     Rule(
         reference="engine-address",

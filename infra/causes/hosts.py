@@ -8,9 +8,7 @@ RULES = (
     Rule(
         reference="disk-full",
         blame="infrastructure",
-        when=told(
-            r"[Nn]o space left on device", r"(?:write|copy) [^:]+: [Dd]isk quota exceeded"
-        ),
+        when=told(r"[Nn]o space left on device", r"(?:write|copy) [^:]+: [Dd]isk quota exceeded"),
         message="the disk is full{disk}: {line}",
         hint="{disk_fix}",
     ),

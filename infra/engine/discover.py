@@ -119,18 +119,21 @@ def _named(url: str, origin: str, identity: str | None) -> Connection:
                 step="engine",
                 kind="run",
                 said=why.removeprefix(f"cannot talk to Podman at {url}: ").removeprefix("GET /_ping: "),
-                places={"url": url, "origin": origin, "engine_fix": _fix(url, origin)},
+                places={"url": url, "origin": origin, "engine_fix": _fix(origin), "engine_serve": _serve(url)},
             ),
         )
     return Connection(url=url, origin=origin, identity=identity or None, podman=podman, remote=not host.serves(url))
 
 
-def _fix(url: str, origin: str) -> str:
+def _serve(url: str) -> str:
+    return f"; or serve it: podman system service --time=0 {url} &" if url.startswith("unix:///") else ""
+
+
+def _fix(origin: str) -> str:
     """What a person may paste where a named engine does not answer."""
     variable = origin.partition(" ")[0]
     if variable == "CONTAINER_HOST":
-        serve = f"; or serve it: podman system service --time=0 {url} &" if url.startswith("unix:///") else ""
-        return f"unset CONTAINER_HOST  # a run then starts a Podman of its own{serve}"
+        return "unset CONTAINER_HOST  # a run then starts a Podman of its own"
     if variable == "CONTAINER_CONNECTION":
         return "unset CONTAINER_CONNECTION  # or mend it: podman system connection list"
     return f"podman system connection list  # then mend or remove the {origin}"

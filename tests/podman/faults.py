@@ -26,7 +26,7 @@ _COMMANDS = re.compile(
     r"^(?:sudo |cd \S+ && |[A-Z_]+=\S+ )*"
     r"(?:\$\{EDITOR:-vi\}|(?:invoke|nox|podman|less|git|kill|ss|df|ls|grep|cat|ulimit"
     r"|unset|export|python3|pip|go|apt-get|apt|dmesg|mount|usermod|modprobe|skopeo|ginkgo|pytest|chmod|mv|rm|cp|env"
-    r"|sysctl|ps)\b)"
+    r"|sysctl|ps|du)\b)"
 )
 
 
