@@ -139,6 +139,28 @@ def test_f35_a_dependency_that_is_killed_for_memory_while_the_suite_runs(
     no_red_tests(fault)
 
 
+def test_f35_what_is_told_where_conmon_has_set_the_flag(faulty: Callable[..., Project], podman: Podman) -> None:
+    """Podman's flag is a file that conmon leaves in the container's folder. Here conmon does not: the test does."""
+    shell = f"{SERVER} & until [ -e /tmp/eat ]; do sleep 0.1; done; exec {HUNGRY}"
+    project = faulty("redis", redis(shell, f"memory_mb = {LIMIT_MB}"))
+    with in_suite(project) as going:
+        told = podman.inspect(container(going))
+        Path(told["OCIConfigPath"]).with_name("oom").touch()
+        Path(f"/proc/{told['State']['Pid']}/root/tmp/eat").touch()
+        fault, _ = after(project, going, Stopwatch())
+    is_told(
+        fault,
+        reference="out-of-memory",
+        blame="infrastructure",
+        code=75,
+        step="redis",
+        says=["killed out of memory (exit code 137): it took ", f" of {LIMIT_MB} MiB"],
+        remedy="components/redis.toml  # raise memory_mb",
+        shows=["OOMKilled is true"],
+    )
+    written_down("F35", "the same with the flag, whose file the test leaves where conmon does", fault)
+
+
 def test_f50_what_is_told(faulty: Callable[..., Project], podman: Podman) -> None:
     shell = f"{SERVER} & until [ -e /tmp/eat ]; do sleep 0.1; done; {HUNGRY}; sleep 100"
     project = faulty("redis", redis(shell, f"memory_mb = {LIMIT_MB}"))
