@@ -22,6 +22,8 @@ from serving import Service, served
 from test_bad_input import old_podman
 from test_doctor import aside, on_small_disks, small_tmp
 
+from infra.engine import host
+
 __all__ = ["aside"]
 pytestmark = pytest.mark.usefixtures("warm")
 
@@ -189,7 +191,8 @@ def crun(folder: Path, words: str) -> Path:
 
     conmon reads an error from the file that `--log` names, a JSON document a line.
     """
-    if real := shutil.which("crun"):
+    real = shutil.which("crun")
+    if real and "hybrid" in words and host.facts().hybrid_cgroups:
         return Path(real)
     path = folder / "crun"
     path.write_text(
