@@ -97,14 +97,16 @@ def install(tools: Sequence[Tool]) -> None:
     needed = installation(tools)
     named = ", ".join(tool.name for tool in tools)
     if needed.refusal:
-        raise Unavailable(f"{named} missing, {needed.refusal}", reference="missing-tool", remedy=str(needed))
+        what = f"{named} missing, {needed.refusal}"
+        raise Unavailable(what, reference="tool-missing", remedy=str(needed), blame="user")
     for step in needed.steps:
         run(step, f"{named} could not be installed", env={"DEBIAN_FRONTEND": "noninteractive"})
     if still := missing(tools):
         raise Unavailable(
             "; ".join(f"{tool.name}: {tool.state}, although its packages are installed" for tool in still),
-            reference="missing-tool",
-            remedy="install a newer release of it, or upgrade this system",
+            reference="tool-missing",
+            remedy=f"{needed}  # a newer release of it, or of this system, is wanted",
+            blame="user",
         )
 
 
@@ -130,8 +132,9 @@ def ensure_venv(root: Path) -> Path:
     if tools := missing([tool for tool in TOOLS if tool.modules]):
         raise Unavailable(
             f"{root / '.venv'} cannot be made: this python has no ensurepip",
-            reference="missing-tool",
-            remedy=f"{installation(tools)} (or: python3 noxfile.py -s bootstrap ...)",
+            reference="tool-missing",
+            remedy=f"{installation(tools)}  # or: python3 noxfile.py -s bootstrap ...",
+            blame="user",
         )
     try:
         with _alone(root):
@@ -141,7 +144,7 @@ def ensure_venv(root: Path) -> Path:
         raise Unavailable(
             f"{root / '.venv'} cannot be made: {error.strerror or error}",
             reference="venv",
-            remedy=f"make {root} writable",
+            remedy=f"ls -ld {shlex.quote(str(root))}  # it must be writable",
         ) from error
     return python
 

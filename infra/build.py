@@ -162,7 +162,8 @@ def _id_in(lines: Iterable[str], work: _Work) -> str:
     for line in lines:
         if found := re.fullmatch(r"(?:sha256:)?([0-9a-f]{64})", line.strip()):
             return found[1]
-    raise NoImage(f"{work.request.name} was built, but no image", reference=STOPPED, remedy=f"look at {work.log}")
+    what = f"{work.request.name} was built, but no image"
+    raise NoImage(what, reference=STOPPED, remedy=f"less {{folder}}/logs/{work.log.name}")
 
 
 # Where this is not allowed, no mount is.

@@ -11,20 +11,26 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 
+from infra.bounded import BoundedLog
+from infra.masking import in_pieces
+
 _TAIL = 400
 _DRAIN_S = 2.0
+# Longer lines come in pieces: a program that never ends its line would fill the memory.
+_LINE = 64 * 1024
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Command:
     """One command while it runs; a context manager that leaves no process of its group behind.
 
-    Output goes, masked, to `log` and, line by line, to `on_line` (from another thread). `tail` holds the last
-    lines, without colours.
+    Output goes, masked, to `log`, of which the beginning and the end are kept, and, line by line, to `on_line` (from
+    another thread). `tail` holds the last lines, without colours.
     Raises FileNotFoundError or PermissionError on enter, as subprocess does.
     """
 
@@ -80,10 +86,10 @@ class Command:
             return code
         return None
 
-    def end(self, grace_s: float, hurry: threading.Event) -> None:
+    def end(self, grace_s: float, hurry: threading.Event, how: signal.Signals = signal.SIGTERM) -> None:
         """Terminate the group and kill it after the grace period, or once `hurry` is set."""
         if grace_s > 0:
-            self._signal(signal.SIGTERM)
+            self._signal(how)
             deadline = time.monotonic() + grace_s
             while self.process.poll() is None and time.monotonic() < deadline and not hurry.is_set():
                 time.sleep(0.02)
@@ -100,12 +106,25 @@ class Command:
             os.killpg(self.process.pid, signum)
 
     def _read(self) -> None:
-        assert self.process.stdout is not None
-        with self._log.open("ab") as log, self.process.stdout as out:
-            for raw in out:
-                text = self._mask(raw.decode("utf-8", "replace"))
+        with BoundedLog(self._log) as log:
+            for text in self._lines():
                 log.write(text.encode("utf-8", "replace"))
-                log.flush()
                 line = text.rstrip("\n")
-                self.tail.append(_COLOUR.sub("", line))
+                self.tail.append(_COLOUR.sub("", line)[:_LINE])
                 self._on_line(line)
+
+    def _lines(self) -> Iterator[str]:
+        """The output, masked, by lines; what is longer than a line may be comes in pieces."""
+        assert self.process.stdout is not None
+        long = False
+        with self.process.stdout as out:
+
+            def rest() -> Iterator[str]:
+                nonlocal long
+                while long and (raw := out.readline(_LINE)):
+                    long = not raw.endswith(b"\n")
+                    yield raw.decode("utf-8", "replace")
+
+            while raw := out.readline(_LINE):
+                long = not raw.endswith(b"\n")
+                yield from in_pieces(chain([raw.decode("utf-8", "replace")], rest()), self._mask)

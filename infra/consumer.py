@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from infra import isolation, labels, lease_names, ports, processes, rundir, signals, suites, venvs
+from infra import away, components, isolation, labels, lease_names, ports, processes, rundir, signals, suites, venvs
 from infra.causes.table import Found
-from infra.errors import Ended, InfraError, Internal, SuiteFailed
+from infra.errors import Ended, InfraError, Internal, NotReady, SuiteFailed
 from infra.isolation import Shared
 from infra.lease import Lease
 from infra.placeholders import render
@@ -70,6 +70,9 @@ class Consumer:
     folder: Path
     result: SuiteResult | None = None
     failed: bool = False
+    # None where it cannot be told. What fails because its stack has died is no test that has failed.
+    failed_tests: int | None = 0
+    _heard: SuiteResult | None = None
     workers: list[WorkerResult] = field(default_factory=list)
 
     def suite(self, ready: ReadyStack) -> None:
@@ -89,18 +92,36 @@ class Consumer:
                 with self.recorder.step(step.name):
                     suites.run_step(suite, step, tuple(render(word, values) for word in step.command))
             with self.recorder.step("suite") as handle:
-                self.result, error = suites.run(suite)
+                try:
+                    self.result, error = suites.run(suite)
+                except NotReady as died:
+                    local = ready.lease is not None and not ready.lease.connection.remote
+                    self.failed_tests = self._failed_before(died.shown.timestamp() if local and died.shown else None)
+                    raise
+                except InfraError:
+                    self.failed_tests = self._failed_before(None)
+                    raise
                 if self.result is not None:
                     handle.note = self.result.sentence()
                 if error is not None:
+                    self.failed_tests = self._failed_before(None)
                     raise ready.blamed(error, self.result)
+
+    def _failed_before(self, moment: float | None) -> int | None:
+        """How many tests had failed by then, which is when the stack died by the clock of this host, or in all."""
+        if self._heard is None:
+            return None
+        return sum(case.failed_before(moment) for case in self._heard.cases)
+
+    def _hear(self, result: SuiteResult | None) -> None:
+        self._heard = result
 
     def serve(self, ready: ReadyStack) -> None:
         """Hand the addresses over to the process that has started this one, and keep the stack until it is gone."""
         ready = self._with_suite_ports(ready)
         pipe = self.request.served
         if pipe is None:
-            raise Internal("nobody is there to be served", reference="internal")
+            raise Internal("nobody is there to be served", reference="internal", remedy="less {folder}/diagnosis.md")
         with self._workers(ready) as each:
             given = self.given(ready, each)
             self.write_env(ready, each)
@@ -125,8 +146,19 @@ class Consumer:
             "INFRA_RUN": plan.run,
             "INFRA_SERVICE": plan.service,
             "INFRA_RUN_DIR": str(self.folder),
+            "INFRA_INVOKE": str(components.program(self.settings, self.folder)),
             "TRACEPARENT": traceparent(plan.run, "suite"),
         }
+
+    def note_away(self, ready: ReadyStack) -> None:
+        """Say what the suite has taken away and not started again: no fault, but nobody should have to guess."""
+        away_now = {mark.container for mark in away.marks_of(ready.plan.run)}
+        for name in (step.name for step in ready.plan.steps):
+            if f"{ready.plan.service}-{name}-{ready.run}" in away_now:
+                back = (
+                    f": invoke infra.start --component {name} --run {ready.run}" if ready.run != ready.plan.run else ""
+                )
+                self.recorder.note(f"{name} was taken away by the suite and not started again{back}")
 
     def write_env(self, ready: ReadyStack, each: tuple[Worker, ...] = ()) -> None:
         """Write the environment down for people, secrets masked."""
@@ -185,6 +217,8 @@ class Consumer:
             look=lambda: self._look(ready),
             interrupts=self.interrupts,
             mask=plan.mask,
+            heard=self._hear,
+            file=plan.places["service_file"],
         )
 
     def _look(self, ready: ReadyStack) -> None:

@@ -197,7 +197,7 @@ def _copy(connection: psycopg.Connection[Any], source: str, target: str, options
         raise NotReady(
             f"{source} cannot be cloned while somebody is connected to it: {', '.join(users) or 'somebody'}",
             reference="database-in-use",
-            remedy="invoke infra.down, then infra.up; in the stack, jobs come before services that use the database",
+            remedy="invoke infra.status  # down, then up; in a stack, jobs come before services that use it",
             blame="user",
         ) from error
 
@@ -240,7 +240,7 @@ def _connected(server: Server) -> Iterator[psycopg.Connection[Any]]:
         raise NotReady(
             f"the workers' databases could not be made: {lines[0]}",
             reference="databases-failed",
-            remedy="look at the server's log in the run's folder",
+            remedy="ls {folder}/logs  # the database server's says more",
             evidence=tuple(lines),
         ) from error
 

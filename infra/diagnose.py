@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from infra import probes
+from infra.away import Mark
 from infra.causes.facts import ContainerFacts, Doing, Facts, FileFacts, MemoryFacts
 from infra.causes.table import OF_SUITES, Found, find, judged
 from infra.engine import sockets
@@ -23,6 +24,7 @@ from infra.plan import Plan, PlannedStep
 _LINES = 60
 # What came before that is no cause of an end.
 _SHORTLY_S = 20.0
+_PASSWORD = "password authentication failed"
 _NOT_STARTED = "not started yet"
 
 
@@ -58,6 +60,16 @@ class Scene:
             step=step.name,
         )
 
+    def taken_away(self, step: PlannedStep, state: ContainerState, mark: Mark) -> NotReady:
+        """Return the error for a container that somebody else has killed or frozen on purpose."""
+        return NotReady(
+            f"{mark.who} took {step.name} away deliberately: the container is {state.status}",
+            reference="component-taken-away",
+            remedy="invoke suite.run --fresh --ports auto  # a stack of its own, that nobody else takes apart",
+            step=step.name,
+            blame="test" if mark.by else "user",
+        )
+
     def died(self, step: PlannedStep, state: ContainerState, doing: Doing) -> NotReady:
         """Return the error for a container that has ended, or in which the kernel has killed something."""
         error = self._judged(step, doing, state)
@@ -85,7 +97,7 @@ class Scene:
 
     def suite(self, log: tuple[str, ...]) -> Found | None:
         """Return the cause of a red suite that its failures' own words show, or those of the components."""
-        inside = [line for step in self.started for line in self._log(step)]
+        inside = [line for step in self.started for line in self.log(step)]
         for lines in (log, tuple(line for line in inside if "no partition of relation" in line)):
             if (found := self._red(lines)) is not None:
                 return found
@@ -100,7 +112,10 @@ class Scene:
                 service=self.plan.service,
                 log=log,
                 ports={str(n): f"{name}.{port}" for name, known in self.ports.items() for port, n in known.items()},
-                places=self.plan.places,
+                places={
+                    **{key: text for step in self.plan.steps for key, text in step.places.items()},
+                    **self.plan.places,
+                },
             ),
             OF_SUITES,
         )
@@ -116,6 +131,8 @@ class Scene:
         waited_s: float | None = None,
         polls: int = 0,
     ) -> NotReady:
+        log = self.log(step) if state is not None else ()
+        refused = any(_PASSWORD in line for line in (said, *log))
         return judged(
             NotReady,
             Facts(
@@ -125,7 +142,8 @@ class Scene:
                 service=self.plan.service,
                 ours=step.image.build is not None,
                 said=said,
-                log=self._log(step) if state is not None else (),
+                log=log,
+                server_log=tuple(line for db in self._databases() for line in self.log(db)) if refused else (),
                 container=self._container(step, state, doing) if state is not None else None,
                 image=image or step.image.ref,
                 others=dict(self._others()),
@@ -186,7 +204,7 @@ class Scene:
             return state is None or state.status == "removing"
         return False
 
-    def _log(self, step: PlannedStep) -> tuple[str, ...]:
+    def log(self, step: PlannedStep) -> tuple[str, ...]:
         """Return the last lines of a component's log, secrets masked; none where it cannot be had."""
         with contextlib.suppress(InfraError):
             # Asked for the last lines only, Podman 4.3.1 turns the pieces of one line round: "2:002_bad.sql:psql:".
@@ -207,9 +225,13 @@ class Scene:
         """Ask the stack's PostgreSQL who holds what a job waits for."""
         if step.kind != "job":
             return ()
-        for other in self.started:
+        for other in self._databases():
             if isinstance(other.ready, PostgresProbe) and other.name in self.ports:
                 return tuple(
                     map(self.plan.mask, probes.lock_holders(other.ready, self.ports[other.name][other.ready.port]))
                 )
         return ()
+
+    def _databases(self) -> Iterator[PlannedStep]:
+        """Yield what runs as PostgreSQL in this stack."""
+        return (step for step in self.started if isinstance(step.ready, PostgresProbe))

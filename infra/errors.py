@@ -6,12 +6,15 @@ section 5, `Outcome` is the same word in the report.
 
 from __future__ import annotations
 
+import shlex
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import ClassVar, Literal
+
+from infra.placeholders import plain
 
 Blame = Literal["infrastructure", "product", "test", "user"]
 
@@ -64,6 +67,18 @@ class Cause:
         where = f"{self.step}: " if self.step else ""
         remedy = f"; to do: {self.remedy}" if self.remedy else ""
         return f"{outcome}: {where}{self.message}{remedy}"
+
+
+def edit(path: object, what: str = "") -> str:
+    """Return the remedy that is a change of a file: a line for a shell, and words on what to change."""
+    words = f"  # {plain(what)}" if what else ""
+    return f"${{EDITOR:-vi}} {shlex.quote(plain(str(path)))}{words}"
+
+
+def edit_key(where: str, what: str) -> str:
+    """Return the remedy for a key of a file, `where` being `<path>: <key>`."""
+    path, _, key = where.rpartition(": ")
+    return edit(path or "infra/catalog", f"{key}: {what}")
 
 
 class Ended(BaseException):
@@ -159,6 +174,9 @@ class Internal(InfraError):
     outcome = Outcome.INTERNAL
 
 
+_AGAIN = "invoke infra.status  # what was kept, if anything; then run it again"
+
+
 class Interrupted(Ended):
     """A signal, or the end of the nox that started us. Exit code 128+n.
 
@@ -170,7 +188,7 @@ class Interrupted(Ended):
 
     def __init__(self, signum: int, why: str | None = None) -> None:
         name = signal.Signals(signum).name
-        super().__init__(why or f"interrupted by {name}", reference="interrupted", remedy="run it again")
+        super().__init__(why or f"interrupted by {name}", reference="interrupted", remedy=_AGAIN)
         self.signum = signum
 
     @property

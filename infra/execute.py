@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
 import traceback
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from infra import plan, rundir, signals
+from infra import evidence, retry, run_names, rundir, scene, signals
 from infra.consumer import Consumer
+from infra.ending import Ending
 from infra.errors import Ended, Internal, Outcome
 from infra.lease_names import private_folders
-from infra.report import Report
+from infra.report import Attempt, Report
 from infra.reporters.files import FilesReporter
 from infra.reporters.output import patient
 from infra.request import Request
-from infra.run import Ending, Goal, Run
+from infra.run import Goal, Run
 from infra.settings import Settings
+from infra.signals import Interrupts
 from infra.watch import Recorder, Reporter, Reporters
 
 
 def execute(settings: Settings, request: Request, console: Reporter, goal: Goal) -> Report:
     """Do a whole run and return its report; every error is in the report. Raises `Invalid` for a bad `--run` only."""
-    run = plan.run_name(request.run)
+    with watched() as interrupts:
+        return once(settings, request, console, goal, interrupts)
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[Interrupts]:
+    """Catch the signals until the block ends, and hold them where nothing says otherwise."""
+    with (
+        signals.caught(output=True) as interrupts,
+        patient(lambda: interrupts.first is not None),
+        interrupts.held(),
+    ):
+        yield interrupts
+
+
+def once(settings: Settings, request: Request, console: Reporter, goal: Goal, interrupts: Interrupts) -> Report:
+    """Do one run of a request whose signals are caught."""
+    run = run_names.run_name(request.run)
     folder = rundir.make(settings.runs, run)
     ending = Ending()
     # The mask is known only when the plan is.
@@ -34,22 +55,20 @@ def execute(settings: Settings, request: Request, console: Reporter, goal: Goal)
     started = datetime.now(UTC)
     error: Ended | None = None
     request = replace(request, run=run)
-    with (
-        signals.caught(output=True) as interrupts,
-        patient(lambda: interrupts.first is not None),
-        interrupts.held(),
-    ):
-        consumer = Consumer(settings, request, recorder, interrupts, folder)
-        try:
-            with interrupts.raised():
-                Run(settings, request, recorder, interrupts, ending, consumer).go(goal)
-        except Ended as caught:
-            error = caught
-        except Exception as caught:  # noqa: BLE001 - the last resort: a bug of ours still ends in a report
-            error = _bug(caught)
-        report = _report(run, request, recorder, ending, started, error, consumer)
-        recorder.watch.run_finished(report)
-        rundir.prune(settings.runs, {name for name, _ in private_folders()})
+    consumer = Consumer(settings, request, recorder, interrupts, folder)
+    try:
+        with interrupts.raised():
+            Run(settings, request, recorder, interrupts, ending, consumer).go(goal)
+    except Ended as caught:
+        error = caught
+    except Exception as caught:  # noqa: BLE001 - the last resort: a bug of ours still ends in a report
+        error = _bug(caught)
+    evidence.trim(folder)
+    report = _report(run, request, recorder, ending, started, error, consumer)
+    if interrupts.first is not None:
+        report = replace(report, goes_again=False)
+    recorder.watch.run_finished(report)
+    rundir.prune(settings.runs, {name for name, _ in private_folders()})
     return report
 
 
@@ -57,7 +76,7 @@ def _bug(error: Exception) -> Internal:
     return Internal(
         f"an error of ours: {type(error).__name__}: {error}",
         reference="internal",
-        remedy="report it with the run's folder",
+        remedy="less {folder}/diagnosis.md  # report it with the run's folder",
         evidence=tuple(traceback.format_exc().splitlines()[-20:]),
     )
 
@@ -78,11 +97,19 @@ def _report(
             remedy=f"invoke infra.gc --run {run}",
         )
     cause = recorder.name(error) if error else None
+    outcome = error.outcome if error else Outcome.PASSED
+    this = Attempt(
+        run=run,
+        outcome=str(outcome),
+        reference=cause.reference if cause else None,
+        duration_s=recorder.elapsed_s,
+    )
+    why_not = retry.why_not(error, consumer.failed_tests) if error and request.may_go_again else None
     return Report(
         run=run,
         service=request.service or "",
         tier=request.tier,
-        outcome=error.outcome if error else Outcome.PASSED,
+        outcome=outcome,
         blame=error.blame if error else None,
         exit_code=error.exit_code if error else 0,
         started=started.isoformat(timespec="milliseconds"),
@@ -98,4 +125,9 @@ def _report(
         notes=tuple(recorder.notes),
         workers=tuple(consumer.workers),
         resources=ending.resources,
+        scene=ending.scene or (scene.of_host(ending.plan, consumer.folder) if error else None),
+        attempts=(*request.earlier, this),
+        most_attempts=request.retries + 1,
+        goes_again=error is not None and request.may_go_again and why_not is None,
+        not_again=why_not,
     )

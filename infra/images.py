@@ -13,13 +13,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from infra import build, cache, content, processes
 from infra.build import BuildRequest
 from infra.catalog.declared import Catalog
-from infra.causes.facts import Facts
-from infra.causes.table import judged
 from infra.engine import names
 from infra.engine.client import Engine
 from infra.engine.transport import EngineRefused
@@ -27,7 +26,7 @@ from infra.errors import InfraError, NoImage
 from infra.lease import Lease
 from infra.model import BuildSpec, Recipe
 from infra.plan import Plan, PlannedImage
-from infra.registry import Registries
+from infra.registry import Registries, no_pull
 from infra.rundir import shown
 from infra.settings import Settings
 from infra.watch import Recorder, StepHandle
@@ -59,12 +58,16 @@ class Images:
         self._registries = Registries(lease)
         self._lock = threading.Lock()
         self._had: dict[str, Future[Had]] = {}
+        self._places: dict[str, Mapping[str, str]] = {}
         self._stopped = threading.Event()
 
     def obtain(self, plan: Plan) -> Mapping[str, str]:
         """Have all images of a plan; return component to the name its container uses. Raises `NoImage`."""
         wanted = {step.image.ref: step.image for step in plan.steps}
         results: dict[str, Had | BaseException] = {}
+        for step in plan.steps:
+            bases = step.image.build.images.values() if step.image.build is not None else ()
+            self._places |= dict.fromkeys([step.image.ref, *chain.from_iterable(bases)], step.places)
 
         def work(image: PlannedImage) -> None:
             try:
@@ -156,7 +159,7 @@ class Images:
         if recipe is not None:
             return self._from_recipe(recipe)
         with self._step(ref):
-            raise _no_pull(ref, why_not)
+            raise no_pull(ref, why_not, self._where(ref))
 
     def _pulled(self, engine: Engine, ref: str) -> Had:
         name = f"image {names.short_name(ref)}"
@@ -165,11 +168,15 @@ class Images:
                 engine.pull(ref, lambda line: self._recorder.watch.step_progress(name, line))
                 known = engine.image_id(ref)
             except EngineRefused as error:
-                raise _no_pull(ref, error.message) from error
+                raise no_pull(ref, error.message, self._where(ref)) from error
             if known is None:
-                raise _no_pull(ref, "it is not there after the pull")
+                raise no_pull(ref, "it is not there after the pull", self._where(ref))
             handle.note = "pulled from its registry"
         return Had(id=known, ref=ref)
+
+    def _where(self, ref: str) -> Mapping[str, str]:
+        """Return the file of the catalogue that names an image."""
+        return {"component_file": shown(self._catalog.folder / "local"), **self._places.get(ref, {})}
 
     def _from_recipe(self, recipe: Recipe) -> Had:
         name = f"localhost/{names.short_name(recipe.image)}"
@@ -273,15 +280,7 @@ class Images:
 
     def _go_on(self) -> None:
         if self._stopped.is_set():
-            raise NoImage("stopped: another image failed", reference=build.STOPPED)
-
-
-def _no_pull(ref: str, why: str) -> NoImage:
-    """Return the error for an image that could not be had from its registry, by the engine's words."""
-    repository = ref.partition("@")[0].rpartition(":")[0] or ref
-    places = {"registry": ref.partition("/")[0], "repository": repository}
-    step = f"image {names.short_name(ref)}"
-    return judged(NoImage, Facts(doing="pull", step=step, kind="image", said=why, image=ref, places=places))
+            raise NoImage("stopped: another image failed", reference=build.STOPPED, remedy="less {folder}/diagnosis.md")
 
 
 def _raise_first(results: Iterable[Had | BaseException]) -> None:

@@ -137,7 +137,7 @@ def _made_otherwise(plan: Plan, why: str) -> NotReady:
     return NotReady(
         f"the stack that is up was made otherwise: {why}",
         reference="stack-made-otherwise",
-        remedy=f"invoke infra.down {what}, then infra.up; or --fresh --ports auto",
+        remedy=f"invoke infra.down {what} && invoke infra.up {what}  # or --fresh --ports auto",
         blame="user",
     )
 

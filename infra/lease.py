@@ -20,7 +20,7 @@ from infra.engine.discover import Connection, discover
 from infra.engine.host import own_authorities
 from infra.errors import InfraError, Unavailable
 from infra.labels import Labels
-from infra.lease_names import make_private_folder, remove_private_folder, taken
+from infra.lease_names import engine_of, make_private_folder, note_engine, remove_private_folder, taken
 from infra.report import EngineFacts
 
 _START_S = 15.0
@@ -96,17 +96,27 @@ class Lease:
 
 
 @contextlib.contextmanager
-def hold(run: str, service: str, tier: str, log: Path | None = None, *, looks: bool = False) -> Iterator[Lease]:
+def hold(
+    run: str,
+    service: str,
+    tier: str,
+    log: Path | None = None,
+    *,
+    looks: bool = False,
+    secrets: frozenset[str] = frozenset(),
+) -> Iterator[Lease]:
     """Own a run until the block ends. Raises `Unavailable` where no engine answers, `Invalid` where the name is taken.
 
-    The caller sweeps; the reaper does where the caller cannot, or did not (`unswept`). Who only `looks` makes nothing
-    that would have to be swept, so the reaper does not get ready for it, which saves 0.1 s.
+    The caller sweeps; the reaper does where the caller cannot, or did not (`unswept`). It also saves the evidence of a
+    run that was killed, without the `secrets`. Who only `looks` makes nothing that would have to be swept, so the
+    reaper does not get ready for it, which saves 0.1 s.
     """
     owner = labels.Owner.of(os.getpid())
     unswept = threading.Event()
     with _reaper(run, log, processes.environment(run, owner, "reaper"), unswept, looks) as process:
         connection = discover(make_private_folder(run, str(owner)))
-        _hand_over(process, connection)
+        note_engine(run, connection.url, connection.identity)
+        _hand_over(process, connection, secrets)
         engine = connection.client()
         if engine.networks({labels.RUN: run}):  # of another host, or of a run that is still to be swept
             raise taken(run)
@@ -120,6 +130,19 @@ def hold(run: str, service: str, tier: str, log: Path | None = None, *, looks: b
             version=engine.version(),
             unswept=unswept,
         )
+
+
+def engine_at_hand(run: str) -> Engine | None:
+    """Return the engine of a run that goes on on this host, where it answers: its own service needs no other one."""
+    known = engine_of(run)
+    if known is None or (known[0].startswith("unix://") and not Path(known[0].removeprefix("unix://")).exists()):
+        return None
+    try:
+        engine = Engine(known[0], identity=known[1])
+        engine.version()
+    except InfraError:
+        return None
+    return engine
 
 
 @contextlib.contextmanager
@@ -177,7 +200,7 @@ def _reaper(
             remove_private_folder(run, marks[labels.ENV_OWNER])
 
 
-def _hand_over(process: subprocess.Popen[bytes], connection: Connection) -> None:
+def _hand_over(process: subprocess.Popen[bytes], connection: Connection, secrets: frozenset[str]) -> None:
     """Tell the reaper which engine it is, and wait until it is served."""
     assert process.stdin is not None
     assert process.stdout is not None
@@ -186,6 +209,7 @@ def _hand_over(process: subprocess.Popen[bytes], connection: Connection) -> None
         "identity": connection.identity,
         "service": list(connection.service),
         "env": dict(connection.env),
+        "secrets": sorted(secrets),
     }
     with contextlib.suppress(BrokenPipeError):
         process.stdin.write(f"{json.dumps(engine)}\n".encode())

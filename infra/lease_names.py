@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from infra import lock
+from infra import lock, run_names
 from infra.errors import Invalid
 from infra.labels import Life, Owner, life
 
@@ -20,6 +20,7 @@ from infra.labels import Life, Owner, life
 _BASE = Path("/tmp")
 _OWNER = "owner"
 _USES = "uses"
+_ENGINE = "engine"
 _SLOT = "slot"
 USERS = "-users"
 _MADE_S = 60.0
@@ -55,6 +56,26 @@ def use(run: str, stack: str) -> None:
     """
     with lock.alone(USERS):
         (private_folder(run) / _USES).write_text(stack, encoding="ascii")
+
+
+def stack_of(run: str) -> str:
+    """Return whose stack a run has: that of the one it uses, else its own."""
+    with contextlib.suppress(OSError, ValueError):
+        return (private_folder(run) / _USES).read_text(encoding="ascii")
+    return run
+
+
+def note_engine(run: str, url: str, identity: str | None) -> None:
+    """Write down which engine a run has: who works for the run needs none of its own."""
+    (private_folder(run) / _ENGINE).write_text(f"{url}\n{identity or ''}\n", encoding="utf-8")
+
+
+def engine_of(run: str) -> tuple[str, str | None] | None:
+    """Return the address of a run's engine, and the key for it; None where the run is not there."""
+    with contextlib.suppress(OSError, ValueError):
+        url, identity = (private_folder(run) / _ENGINE).read_text(encoding="utf-8").splitlines()
+        return url, identity or None
+    return None
 
 
 def slot(run: str) -> int:
@@ -98,7 +119,7 @@ def taken(run: str) -> Invalid:
     return Invalid(
         f"there is a run {run} already",
         reference="run-exists",
-        remedy=f"leave --run out, or end that one: invoke infra.gc --run {run}",
+        remedy=f"invoke infra.gc --run {run}  # ends that one; or leave --run out",
     )
 
 
@@ -131,7 +152,7 @@ def private_folders() -> Iterator[tuple[str, str]]:
     """Yield (run, owner) of the private folders of this user that are there."""
     for folder in _BASE.glob(f"infra-{os.getuid()}-*"):
         run = folder.name.rpartition("-")[2]
-        owner = _owner_of(folder) if re.fullmatch("[0-9a-f]{8}", run) else None
+        owner = _owner_of(folder) if re.fullmatch(run_names.RUN, run) else None
         if owner is not None:
             yield run, owner
 

@@ -7,10 +7,11 @@ names both, and of a file with goose markers only the Up part is applied.
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.errors import Invalid
+from infra.errors import Invalid, edit, edit_key
 from infra.placeholders import plain
 
 _NAME = re.compile(r"^(\d+)[_-].*\.sql$|^(\d+)\.sql$")
@@ -52,7 +53,7 @@ def read(folder: Path, key: str) -> tuple[Migration, ...]:
         raise Invalid(
             f"{key}: no migration folder at {folder}",
             reference="migrations-missing",
-            remedy="check the folder's name, or point INFRA_WORKSPACE at the right workspace",
+            remedy=edit_key(key, "the folder of the migrations; or point INFRA_WORKSPACE at the right workspace"),
         )
     found: dict[int, Migration] = {}
     for path in sorted(folder.glob("*.sql")):
@@ -61,7 +62,7 @@ def read(folder: Path, key: str) -> tuple[Migration, ...]:
             raise Invalid(
                 f"{plain(str(path))}: a migration's name begins with its number, like 0001_name.sql",
                 reference="migration-name",
-                remedy=f"rename or remove {path}",
+                remedy=f"ls {shlex.quote(str(folder))}  # rename or remove {plain(path.name)}",
             )
         version = int(match[1] or match[2])
         text = _text(path)
@@ -69,22 +70,30 @@ def read(folder: Path, key: str) -> tuple[Migration, ...]:
             raise Invalid(
                 f"{path}: it has a goose Down marker and no Up marker, so nothing of it would be applied",
                 reference="migration-markers",
-                remedy=f"put `-- +goose Up` above what is to be applied in {path}",
+                remedy=edit(path, "-- +goose Up above what is to be applied"),
             )
         if version in found:
-            raise Invalid(
-                f"{folder}: two migrations have number {version}: {found[version].name} and {path.name}",
-                reference="duplicate-migration",
-                remedy=f"renumber one of {found[version].name}, {path.name}",
-            )
+            raise _twice(found[version], path, version)
         found[version] = Migration(version=version, name=path.name, sql=up_part(text))
     if not found:
         raise Invalid(
             f"{key}: no .sql files in {folder}",
             reference="migrations-missing",
-            remedy="check the folder's name, or point INFRA_WORKSPACE at the right workspace",
+            remedy=edit_key(key, "the folder of the migrations; or point INFRA_WORKSPACE at the right workspace"),
         )
     return tuple(found[version] for version in sorted(found))
+
+
+def _twice(first: Migration, second: Path, version: int) -> Invalid:
+    """Return the error for two files with one number; the remedy gives the second the next one that is free."""
+    taken = [int(match[1] or match[2]) for path in second.parent.glob("*.sql") if (match := _NAME.match(path.name))]
+    width = len(second.name) - len(second.name.lstrip("0123456789"))
+    free = second.with_name(f"{max(taken) + 1:0{width}d}{second.name[width:]}")
+    return Invalid(
+        f"{second.parent}: two migrations have number {version}: {first.name} and {second.name}",
+        reference="duplicate-migration",
+        remedy=f"mv {shlex.quote(str(second))} {shlex.quote(str(free))}  # the one that was merged last",
+    )
 
 
 def _text(path: Path) -> str:
@@ -92,7 +101,7 @@ def _text(path: Path) -> str:
         raise Invalid(
             f"{path}: cannot be read: it is no file",
             reference="migration-unreadable",
-            remedy=f"repair or remove {path}",
+            remedy=f"ls -l {shlex.quote(str(path))}  # repair or remove it",
         )
     try:
         # utf-8-sig: an editor's byte order mark would hide a first line that is a marker.
@@ -100,4 +109,6 @@ def _text(path: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         why = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error.strerror
         message = f"{path}: cannot be read: {why}"
-        raise Invalid(message, reference="migration-unreadable", remedy=f"repair or remove {path}") from error
+        raise Invalid(
+            message, reference="migration-unreadable", remedy=f"ls -l {shlex.quote(str(path))}  # repair or remove it"
+        ) from error

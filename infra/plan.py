@@ -7,13 +7,11 @@ A plan holds everything the stack needs except what only the engine knows: which
 from __future__ import annotations
 
 import hashlib
-import re
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from infra import workers, workspace
+from infra import run_names, workers, workspace
 from infra.catalog.declared import Catalog, host_ports
 from infra.errors import Invalid, Unavailable
 from infra.masking import masked
@@ -24,7 +22,6 @@ from infra.workers import Claimed, Cloned, Worker
 from infra.workspace import PlannedFile, check_build, check_folder, check_requirements, declared, migration_files
 
 HOST = "127.0.0.1"
-RUN_NAME = r"[0-9a-f]{8}"
 _SOURCES: Mapping[str, Literal["registry", "local", "registry|local"]] = {
     "auto": "registry|local",
     "registry": "registry",
@@ -73,6 +70,10 @@ class PlannedStep:
     on_reuse: Literal["flush-redis"] | None
     declared: str
     places: Mapping[str, str]
+
+    def host_ports(self, published: Mapping[int, int]) -> dict[str, int]:
+        """Return the host's ports by their names, of those that the engine has published."""
+        return {port.name: published[port.container] for port in self.ports if port.container in published}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,11 +154,6 @@ class Plan:
         }
 
 
-def new_run() -> str:
-    """Return a run's name: 8 hex digits."""
-    return secrets.token_hex(4)
-
-
 def make(
     catalog: Catalog,
     settings: Settings,
@@ -170,7 +166,7 @@ def make(
     """Make the plan of one run. Raises `Invalid`; reads the workspace's migrations, touches nothing."""
     spec = catalog.tier(service, tier)
     offered = catalog.service(service)
-    run = run_name(run)
+    run = run_names.run_name(run)
     mode = _ports_mode(ports)
     name = str(service)
     _check_target(name, tier, spec)
@@ -212,15 +208,6 @@ def _tier(tier: str) -> Tier:
     return "integration" if tier == "integration" else "e2e"
 
 
-def run_name(run: str | None) -> str:
-    """Return the name that was asked for, or a new one. Raises `Invalid`."""
-    if run is None:
-        return new_run()
-    if re.fullmatch(RUN_NAME, run) is None:
-        raise Invalid(f'a run is named by 8 hex digits, not "{run}"', reference="run-name", remedy="leave --run out")
-    return run
-
-
 def _cloned(spec: TierSpec, steps: list[PlannedStep]) -> Cloned | None:
     """Find what workers' databases are clones of; its content is a hash of the jobs that have filled it."""
     name = spec.workers.postgres if spec.workers else None
@@ -239,7 +226,7 @@ def _check_target(service: str, tier: str, spec: TierSpec) -> None:
         raise Unavailable(
             f"{service} {tier} runs on {spec.target}, and there is no such target yet: nothing was started",
             reference="no-such-target",
-            remedy=f'--tier integration, or target = "podman" in [tiers.{tier}]',
+            remedy=f'invoke infra.plan --service {service}  # or target = "podman" in [tiers.{tier}]',
             blame="user",
         )
 
@@ -249,7 +236,7 @@ def _ports_mode(ports: str) -> PortsMode:
         return "fixed"
     if ports == "auto":
         return "auto"
-    raise Invalid(f'--ports is fixed or auto, not "{ports}"', reference="arguments", remedy="--ports auto")
+    raise Invalid(f'--ports is fixed or auto, not "{ports}"', reference="arguments", remedy="invoke infra.plan --help")
 
 
 def _step(

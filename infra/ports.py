@@ -5,15 +5,31 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import psutil
 
 from infra import labels
 from infra.engine.client import Engine
+from infra.engine.types import Container
 from infra.errors import NotReady
 from infra.labels import Life, life_of
 from infra.plan import HOST, Plan, PlannedPort
 from infra.sweep import marker
+
+# On one of these a listener keeps 127.0.0.1 from being bound.
+_BLOCKING = (HOST, "0.0.0.0", "::", "::ffff:127.0.0.1")
+_LIVES = "its owner is alive"
+_OTHER = "or use --ports auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holder:
+    """Who holds a port, in words; the command that ends it, or shows it; and what shows that."""
+
+    who: str
+    remedy: str
+    shown: str
 
 
 def check_free(plan: Plan, engine: Engine | None) -> None:
@@ -43,39 +59,57 @@ def is_free(port: int) -> bool:
 
 def taken(step: str, port: int, engine: Engine | None) -> NotReady:
     """Return the error for a taken port."""
-    who, remedy = holder(port, engine)
+    found = holder(port, engine)
     return NotReady(
-        f"port {port} is taken by {who}",
+        f"port {port} is taken by {found.who}",
         reference="port-taken",
-        remedy=f"{remedy}, or use --ports auto",
+        remedy=found.remedy,
         step=step,
         blame="user",
+        evidence=(f"{HOST}:{port}: address already in use", found.shown),
     )
 
 
-def holder(port: int, engine: Engine | None) -> tuple[str, str]:
-    """Return who holds a port and the command that ends it."""
+def holder(port: int, engine: Engine | None) -> Holder:
+    """Return who holds a port."""
     for container in engine.containers() if engine else ():
-        if port in container.host_ports and container.state == "running":
-            run = container.labels.get(labels.RUN)
-            if run is None:
-                return f"container {container.name}", f"podman stop {container.name}"
-            service = container.labels.get(labels.SERVICE)
-            if engine and any(volume.name == marker(run) for volume in engine.volumes({labels.RUN: run})):
-                state = "kept up for a person"
-            else:
-                state = {Life.ALIVE: "its owner is alive", Life.DEAD: "its owner is dead"}.get(
-                    life_of(container.labels), "its owner cannot be seen from here"
-                )
-            alive = state == "its owner is alive"
-            remedy = "wait until it has ended" if alive else f"invoke infra.down --run {run}"
-            return f"run {run} of {service} (container {container.name}, {state})", remedy
+        if engine and port in container.host_ports and container.state == "running":
+            return _of_container(container, port, engine)
     for connection in psutil.net_connections(kind="tcp"):
-        if connection.laddr and connection.laddr.port == port and connection.status == psutil.CONN_LISTEN:
-            return _process(
-                connection.pid
-            ), f"kill {connection.pid}" if connection.pid else f"ss -ltnp 'sport = :{port}'"
-    return "another process", f"ss -ltnp 'sport = :{port}'"
+        at = connection.laddr
+        if at and at.port == port and at.ip in _BLOCKING and connection.status == psutil.CONN_LISTEN:
+            who = _process(connection.pid)
+            remedy = f"kill {connection.pid}  # {_OTHER}" if connection.pid else _asked(port)
+            return Holder(who=who, remedy=remedy, shown=f"{who} listens on {at.ip}:{port}")
+    return Holder(who="another process", remedy=_asked(port), shown="no process of this user is seen to listen on it")
+
+
+def _asked(port: int) -> str:
+    return f"sudo ss -ltnp 'sport = :{port}'  # shows who; {_OTHER}"
+
+
+def _of_container(container: Container, port: int, engine: Engine) -> Holder:
+    shown = f"container {container.name} is running and publishes {HOST}:{port}"
+    run = container.labels.get(labels.RUN)
+    if run is None:
+        return Holder(
+            who=f"container {container.name}", remedy=f"podman stop {container.name}  # {_OTHER}", shown=shown
+        )
+    state = _life(container, run, engine)
+    remedy = f"invoke infra.down --run {run}  # {_OTHER}"
+    if state == _LIVES:
+        remedy = f"invoke infra.status  # wait until run {run} has ended, {_OTHER}"
+    who = f"run {run} of {container.labels.get(labels.SERVICE)} (container {container.name}, {state})"
+    owner = labels.Owner.parse(container.labels.get(labels.OWNER, ""))
+    return Holder(who=who, remedy=remedy, shown=f"{shown}; owner: {owner}" if owner else shown)
+
+
+def _life(container: Container, run: str, engine: Engine) -> str:
+    """Return whether anybody cares for a run, in words."""
+    if any(volume.name == marker(run) for volume in engine.volumes({labels.RUN: run})):
+        return "kept up for a person"
+    lives = {Life.ALIVE: _LIVES, Life.DEAD: "its owner is dead"}
+    return lives.get(life_of(container.labels), "its owner cannot be seen from here")
 
 
 def _process(pid: int | None) -> str:

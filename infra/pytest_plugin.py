@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from infra.catalog.names import Unreadable, toml
+from infra.pytest_components import infra_component as infra_component  # noqa: PLC0414 - the plug-in offers it
 from infra.starter import GONE, Served
 
 _HEAR_S = 5.0
@@ -96,11 +97,12 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
             return pytest.ExitCode.INTERRUPTED
     there = os.environ.get(_SERVICE)
     if service and there != service:
-        _say(f"invalid: the stack that is there is that of {there}, not of {service}\n  to do: unset {_RUN}")
+        _say(f"invalid: the stack that is there is that of {there}, not of {service}; to do: unset {_RUN}")
         return _INVALID
     has, asked = _count(), _xdist_workers(config)
     if os.environ.get(_RUN) and 0 < has < asked:
-        _say(f"invalid: {asked} xdist workers, and the stack that is there has values for {has}\n  to do: -n {has}")
+        what = f"{asked} xdist workers, and the stack that is there has values for {has}"
+        _say(f"invalid: {what}; to do: python3 -m pytest -n {has}")
         return _INVALID
     return None
 

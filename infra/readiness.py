@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, retry_if_result, wait_exponential
 
 from infra import probes
 from infra.diagnose import Scene
@@ -82,3 +82,21 @@ class Gate:
             retry_error_callback=give_up,
         )(poll)
         return polls
+
+
+def until(ask: Callable[[], str | None], seconds: float) -> str | None:
+    """Ask until there is nothing more to wait for (None), or the time is over; return what it was then, in words."""
+    start = began = time.monotonic()
+
+    def poll() -> str | None:
+        nonlocal began
+        began = time.monotonic()
+        return ask()
+
+    asking = Retrying(
+        retry=retry_if_result(lambda why: why is not None),
+        wait=wait_exponential(multiplier=_FIRST_S, exp_base=_GROWTH, max=_LONGEST_S),
+        stop=lambda _: began - start >= seconds,
+        retry_error_callback=lambda call: str(call.outcome.result()) if call.outcome else "no answer",
+    )
+    return asking(poll)

@@ -68,7 +68,7 @@ def _serve(task: dict[str, Any]) -> int:
         owner = os.dup(1)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         if not task["looks"]:  # now there is time for it, when the owner has died there is not
-            from infra import sweep  # noqa: F401, PLC0415
+            from infra import evidence, sweep  # noqa: F401, PLC0415
 
         word = sys.stdin.buffer.read()
         if word == DONE:
@@ -118,6 +118,8 @@ def _sweep(task: dict[str, Any], services: contextlib.ExitStack, owner: int | No
             engine = Engine(task["url"], identity=task["identity"])
             if owner is None and (is_kept(engine, run) or _is_anothers(engine, run, task["owner"])):
                 return 0
+            if owner is None:
+                _save_evidence(engine, task)
             left = sweep_run(engine, run)
             sys.stderr.write(f"owner gone; swept {run}; left: {', '.join(left) or 'nothing'}\n")
             return 1 if left else 0
@@ -134,6 +136,20 @@ def _sweep(task: dict[str, Any], services: contextlib.ExitStack, owner: int | No
         time.sleep(next(pauses, _PAUSE_S[-1]))
         services.close()
         services.enter_context(_service(task))
+
+
+def _save_evidence(engine: Engine, task: Mapping[str, Any]) -> None:
+    """Save what a run that was killed cannot save itself: once, and never at the price of the sweep."""
+    from infra import evidence, masking  # noqa: PLC0415
+    from infra.errors import InfraError  # noqa: PLC0415
+
+    folder = Path(task["log"]).parent.parent if task["log"] else None
+    if folder is None or not folder.is_dir() or any((folder / n).exists() for n in ("report.json", "diagnosis.md")):
+        return
+    secrets = frozenset(task.get("secrets", ()))
+    place = evidence.Place(run=task["run"], folder=folder, mask=lambda text: masking.masked(text, secrets))
+    with contextlib.suppress(InfraError, OSError):
+        evidence.of_killed(engine, place)
 
 
 def _is_anothers(engine: Engine, run: str, owner: str) -> bool:

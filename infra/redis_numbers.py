@@ -51,7 +51,7 @@ def claimed(port: int, run: str, count: int, *, spare: int) -> Iterator[tuple[in
         except redis.RedisError as error:
             raise NotReady(
                 f"Redis at {HOST}:{port} hands out no database numbers: {error}",
-                reference="redis-numbers",
+                reference="redis-numbers-failed",
                 remedy="invoke infra.status",
             ) from error
         yield tuple(mine)
@@ -105,6 +105,6 @@ def _none_left(port: int, count: int, had: int) -> NotReady:
     return NotReady(
         f"{count} of Redis' {REDIS_NUMBERS} database numbers are wanted, {had} are free; the others: runs {held}",
         reference="redis-numbers",
-        remedy="wait until one of them has ended, or use --fresh --ports auto",
+        remedy="invoke infra.status  # wait until one of them has ended, or use --fresh --ports auto",
         blame="user",
     )

@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import subprocess
 import threading
+from collections.abc import Mapping
 
 from infra import tools
+from infra.causes.facts import Facts
+from infra.causes.table import judged
+from infra.engine.names import short_name
+from infra.errors import NoImage
 from infra.lease import Lease
+from infra.values import IMAGE
 
 _ASK_S = 3.0
 _TIMEOUT = "i/o timeout"
+_THOUGHT = "time="
 # What a registry says of an image that it does not have, or not for us.
 _NOT_HERE = ("manifest unknown", "name unknown", "unauthorized", "denied", "not found")
 _UNREACHABLE = (
@@ -31,6 +38,7 @@ _UNREACHABLE = (
     ": EOF",
     "502 Bad Gateway",
     "503 Service Unavailable",
+    "504 Gateway Timeout",
     "403 Forbidden",
 )
 
@@ -64,7 +72,7 @@ class Registries:
         return classify(*self._inspect(ref))
 
     def _inspect(self, ref: str) -> tuple[int, str]:
-        argv = [*self._lease.connection.podman, "manifest", "inspect", ref]
+        argv = [*self._lease.connection.podman, "--log-level", "debug", "manifest", "inspect", ref]
         try:
             done = subprocess.run(
                 argv,
@@ -77,9 +85,12 @@ class Registries:
             )
         except FileNotFoundError as error:
             raise tools.not_installed(argv[0]) from error
-        except subprocess.TimeoutExpired:
-            return 1, f"no answer within {_ASK_S:g} s ({_TIMEOUT})"
-        return done.returncode, done.stderr
+        except subprocess.TimeoutExpired as error:
+            # Podman 4.3.1 tries again for a minute where it is refused so, and says it to who asks for its thoughts.
+            refused = b"Too many requests to " in (error.stderr or b"")
+            why = f"429 Too Many Requests, {_TIMEOUT}" if refused else _TIMEOUT
+            return 1, f"no answer within {_ASK_S:g} s ({why})"
+        return done.returncode, "\n".join(line for line in done.stderr.splitlines() if not line.startswith(_THOUGHT))
 
 
 def classify(exit_code: int, said: str) -> str | None:
@@ -87,3 +98,12 @@ def classify(exit_code: int, said: str) -> str | None:
     if exit_code != 0 and any(sign in said for sign in _UNREACHABLE):
         return said.strip().splitlines()[-1]
     return None
+
+
+def no_pull(ref: str, why: str, places: Mapping[str, str]) -> NoImage:
+    """Return the error for an image that could not be had from its registry, by the engine's words. Pure."""
+    parts = IMAGE.fullmatch(ref)
+    repository = f"{parts['registry']}/{parts['path']}" if parts else ref
+    known = {**places, "registry": ref.partition("/")[0], "repository": repository}
+    step = f"image {short_name(ref)}"
+    return judged(NoImage, Facts(doing="pull", step=step, kind="image", said=why, image=ref, places=known))

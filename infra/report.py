@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from infra.errors import Blame, Cause, Outcome
@@ -47,6 +47,16 @@ class Case:
     unexpected: bool = False
     setup: bool = False
     worker: int | None = None
+    # Seconds since the epoch, where the report says so.
+    ended_at: float | None = field(default=None, compare=False)
+    # It was going on when the suite was told to end.
+    cut_off: bool = field(default=False, compare=False)
+
+    def failed_before(self, moment: float | None) -> bool:
+        """Whether it had failed by then; one of which that cannot be told has."""
+        if self.state != "failed" or self.cut_off:
+            return False
+        return moment is None or self.ended_at is None or self.ended_at < moment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,8 +151,42 @@ class EngineFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Section:
+    """Something that was seen before a failed run was taken down: a heading, and a line for each fact."""
+
+    title: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """What was there when a run failed, and what of it could not be had, in sentences."""
+
+    sections: tuple[Section, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One run of those that `--retry-infra` has made of one wish; `reference` is its cause's."""
+
+    run: str
+    outcome: str
+    reference: str | None
+    duration_s: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as the report has it."""
+        return asdict(self) | {"duration_s": round(self.duration_s, 3)}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
-    """A run that has ended. `started` is ISO 8601 in UTC."""
+    """A run that has ended. `started` is ISO 8601 in UTC.
+
+    `attempts` ends with this run, and `most_attempts` is how many there may be; `goes_again` says that another follows,
+    `not_again` why none does although there might.
+    """
 
     run: str
     service: str
@@ -163,6 +207,26 @@ class Report:
     notes: tuple[str, ...] = ()
     workers: tuple[WorkerResult, ...] = ()
     resources: tuple[Resources, ...] = ()
+    scene: Scene | None = None
+    attempts: tuple[Attempt, ...] = ()
+    most_attempts: int = 1
+    goes_again: bool = False
+    not_again: str | None = None
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt this is, from 1."""
+        return max(len(self.attempts), 1)
+
+    @property
+    def retry_of(self) -> str | None:
+        """The run that this one repeats."""
+        return self.attempts[-2].run if len(self.attempts) > 1 else None
+
+    @property
+    def flaky(self) -> bool:
+        """Whether it has passed, but not at once."""
+        return self.outcome is Outcome.PASSED and self.retry_of is not None
 
     def critical_path(self) -> tuple[StepResult, ...]:
         """Return the chain of steps that the run's duration is made of, in order."""
@@ -171,6 +235,9 @@ class Report:
     def sentence(self) -> str:
         """Say in one line how it ended; the console and the JSON say the same because both ask here."""
         what = str(self.outcome)
+        if self.retry_of is not None:
+            before = ", ".join(f"run {one.run} {one.reference or one.outcome}" for one in self.attempts[:-1])
+            what += f"{' only' if self.flaky else ''} at attempt {self.attempt} of {self.most_attempts} ({before})"
         if self.suite is not None:
             what += f": {self.suite.sentence()} in {self.suite.duration_s:.1f} s"
         if self.left_behind:
@@ -206,6 +273,13 @@ class Report:
             "notes": list(self.notes),
             "workers": [asdict(worker) for worker in self.workers],
             "resources": [asdict(one) for one in self.resources],
+            "scene": asdict(self.scene) if self.scene else None,
+            "attempt": self.attempt,
+            "most_attempts": self.most_attempts,
+            "attempts": [one.as_json() for one in self.attempts],
+            "retry_of": self.retry_of,
+            "goes_again": self.goes_again,
+            "flaky": self.flaky,
         }
 
 

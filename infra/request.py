@@ -9,6 +9,7 @@ import select
 from dataclasses import dataclass
 
 from infra.errors import Outcome
+from infra.report import Attempt
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,10 @@ class Pipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a person asked for. `args` go to the suite; `path` is the PATH that finds the project's tools."""
+    """What a person asked for. `args` go to the suite; `path` is the PATH that finds the project's tools.
+
+    `retries` is how often a run may be repeated, `earlier` are the attempts before this one.
+    """
 
     service: str | None
     tier: str = "integration"
@@ -47,3 +51,10 @@ class Request:
     args: tuple[str, ...] = ()
     path: str = ""
     served: Pipe | None = None
+    retries: int = 0
+    earlier: tuple[Attempt, ...] = ()
+
+    @property
+    def may_go_again(self) -> bool:
+        """Whether another attempt is allowed after this one."""
+        return len(self.earlier) < self.retries

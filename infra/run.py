@@ -9,21 +9,21 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Literal
 
-from infra import cache, disks, evidence, isolation, labels, lease, lease_names, lock, plan, ports, rundir, sweep
+from infra import cache, disks, isolation, labels, lease, lease_names, lock, plan, ports, retry, rundir, scene, sweep
 from infra.catalog.declared import Catalog
 from infra.catalog.loading import load
 from infra.consumer import Consumer, ReadyStack
 from infra.doctor import start
+from infra.ending import Ending
 from infra.engine.transport import NoAnswer
 from infra.errors import InfraError, Invalid
 from infra.images import Images
 from infra.lease import Lease
 from infra.plan import Plan
-from infra.report import EngineFacts, Resources
 from infra.request import Request
 from infra.sampling import near_limit
 from infra.settings import Settings
@@ -35,18 +35,6 @@ Goal = Literal["suite", "serve", "up", "images"]
 UP = "infra.up"
 KEEP = "INFRA_KEEP"
 _MEANWHILE_S = 10.0
-
-
-@dataclass
-class Ending:
-    """What is known of a run's end while it is still going on."""
-
-    engine: EngineFacts | None = None
-    left: tuple[str, ...] = ()
-    kept: bool = False
-    stack: str | None = None
-    mask: Callable[[str], str] = field(default=str)
-    resources: tuple[Resources, ...] = ()
 
 
 class Run:
@@ -76,7 +64,7 @@ class Run:
         made = plan.make(
             catalog, self.settings, service=request.service, tier=request.tier, run=request.run, ports=request.ports
         )
-        self.ending.mask = made.mask
+        self.ending.mask, self.ending.plan = made.mask, made
         self.recorder.watch.run_started(made, rundir.shown(self.folder))
         disks.check_start()
         if goal == "suite":
@@ -85,7 +73,7 @@ class Run:
         if not made.steps:
             if goal in ("up", "images"):
                 what = f"{made.service} {made.tier} has no stack: there is nothing to start"
-                raise Invalid(what, reference="no-stack", remedy="--tier integration")
+                raise Invalid(what, reference="no-stack", remedy=f"invoke infra.up --service {made.service}")
             ports.check_free(made, None)
             with lease.named(made.run):
                 self._consume(ReadyStack(plan=made, run=made.run), goal)
@@ -104,7 +92,7 @@ class Run:
             with self.recorder.step("engine") as handle:
                 log = self.folder / "logs" / "engine.log"
                 log.parent.mkdir(parents=True, exist_ok=True)
-                held = stack.enter_context(lease.hold(made.run, made.service, made.tier, log))
+                held = stack.enter_context(lease.hold(made.run, made.service, made.tier, log, secrets=made.secrets))
                 self._note_swept(sweep.sweep_runs(held.engine))
                 handle.note = f"Podman {held.version}, {held.connection.origin}"
             if held.workarounds:
@@ -169,10 +157,13 @@ class Run:
                 self._consume(self._ready(stack, made.run), goal)
 
     def _consume(self, ready: ReadyStack, goal: Goal) -> None:
-        if goal == "serve":
-            self.consumer.serve(ready)
-        else:
-            self.consumer.suite(ready)
+        try:
+            if goal == "serve":
+                self.consumer.serve(ready)
+            else:
+                self.consumer.suite(ready)
+        finally:
+            self.consumer.note_away(ready)
 
     def _ready(self, stack: Stack, run: str) -> ReadyStack:
         return ReadyStack(
@@ -231,9 +222,8 @@ class Run:
             engine, made = stack.engine, stack.plan
             self.ending.left = (f"run {made.run}: the engine does not answer; {lease.WHO_SWEEPS}",)
             names = [(step.name, step.container) for step in made.steps]
-            if not engine.silent:
-                evidence.collect(engine, made, names, self.folder, failed=error is not None)
-            if self.settings.keep and isinstance(error, InfraError):
+            self.ending.scene = scene.save(stack, names, self.folder, failed=error is not None)
+            if self.settings.keep and isinstance(error, InfraError) and not self._goes_again(error):
                 self._hand_over(stack, KEEP)
                 handle.note = f"kept (INFRA_KEEP=1); look: invoke infra.logs --run {made.run}"
                 self.recorder.note(f"remove it: invoke infra.down --run {made.run}")
@@ -245,6 +235,10 @@ class Run:
             if stack.lease.builds:  # what builds nothing makes the cache no larger, and to list it takes a while
                 with contextlib.suppress(InfraError):
                     cache.drop(engine)
+
+    def _goes_again(self, error: InfraError) -> bool:
+        """Whether another attempt follows, which needs the ports."""
+        return self.request.may_go_again and retry.why_not(error, self.consumer.failed_tests) is None
 
     def _hand_over(self, stack: Stack, reason: str) -> None:
         """Mark the run as handed to a person: from here on only `infra.down` and `infra.gc --run` end it."""
@@ -290,9 +284,8 @@ class Run:
         finally:
             with self.interrupts.held():
                 self._note_resources(stack)
-                if not held.engine.silent:
-                    names = [(step.name, step.container) for step in stack.started]
-                    evidence.collect(held.engine, made, names, self.folder, failed=error is not None)
+                names = [(step.name, step.container) for step in stack.started]
+                self.ending.scene = scene.save(stack, names, self.folder, failed=error is not None)
                 try:
                     self.ending.left = sweep.sweep_run(held.engine, made.run)
                 except InfraError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -20,10 +21,12 @@ def make(runs: Path, run: str) -> Path:
         folder.mkdir(parents=True, exist_ok=False)
     except FileExistsError as error:
         message = f"there has been a run {run}: its folder {folder} exists"
-        raise Invalid(message, reference="run-exists", remedy="leave --run out") from error
+        raise Invalid(message, reference="run-exists", remedy="invoke infra.status  # leave --run out") from error
     except OSError as error:
         message = f"the run directory cannot be made: {error}"
-        raise Invalid(message, reference="run-directory", remedy=f"make {runs} writable") from error
+        raise Invalid(
+            message, reference="run-directory", remedy=f"mkdir -p {shlex.quote(str(runs))}  # it must be writable"
+        ) from error
     latest = runs / "latest"
     with contextlib.suppress(OSError):
         part = runs / f".latest-{run}"

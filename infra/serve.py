@@ -19,7 +19,7 @@ from rich.console import Console
 
 from infra import bootstrap, plan, settings
 from infra.catalog.loading import load
-from infra.errors import Ended, Invalid
+from infra.errors import Blame, Cause, Ended, Invalid, Outcome
 from infra.execute import execute
 from infra.report import Report
 from infra.reporters.console import ConsoleReporter
@@ -29,7 +29,7 @@ from infra.tasks import common
 
 # Options of `invoke suite.run` have another name here; those of other tasks do not.
 _OPTION = re.compile(r"--(service|tier|ports|fresh)\b")
-_PART = re.compile(r"([,;] )")
+_PART = re.compile(r"([,;] |  # )")
 
 
 class _Console(ConsoleReporter):
@@ -37,6 +37,9 @@ class _Console(ConsoleReporter):
 
     def note(self, text: str) -> None:
         super().note(_for_pytest(text))
+
+    def failed(self, outcome: Outcome, blame: Blame, cause: Cause) -> None:
+        super().failed(outcome, blame, replace(cause, remedy=_for_pytest(cause.remedy)))
 
     def run_finished(self, report: Report) -> None:
         cause = report.cause
@@ -84,7 +87,7 @@ def _check_workers(found: Settings, request: Request, asked: int) -> None:
         raise Invalid(
             f"{asked} xdist workers, and {made.service} {made.tier} has values for {has}",
             reference="too-many-workers",
-            remedy=f"-n {has}, or count = {asked} in [tiers.{made.tier}.workers] of {where}",
+            remedy=f"python3 -m pytest -n {has}  # or count = {asked} in [tiers.{made.tier}.workers] of {where}",
         )
 
 

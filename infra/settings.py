@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from infra import retry
 from infra.catalog.names import Unreadable, toml
-from infra.errors import Invalid
+from infra.errors import Invalid, edit
 
 ImagesMode = Literal["auto", "registry", "local"]
 PortsMode = Literal["fixed", "auto"]
@@ -24,6 +25,7 @@ class Settings:
     workspace: Path
     images: ImagesMode
     keep: bool
+    retry_infra: int = 0
 
     @property
     def runs(self) -> Path:
@@ -43,6 +45,7 @@ def read(root: Path, environ: Mapping[str, str] = os.environ) -> Settings:
                 workspace=_folder(root, "workspace", environ.get("INFRA_WORKSPACE"), table, "."),
                 images=known,
                 keep=environ.get("INFRA_KEEP", "") not in ("", "0"),
+                retry_infra=retry.number(environ.get(retry.ENV) or "0", retry.ENV),
             )
     raise Invalid(
         f'INFRA_IMAGES is "{mode}"; it is one of {", ".join(get_args(ImagesMode))}',
@@ -57,16 +60,16 @@ def _table(pyproject: Path) -> dict[str, object]:
     try:
         tool = toml(pyproject).get("tool", {})
     except Unreadable as error:
-        raise Invalid(str(error), reference="settings", remedy=f"edit {pyproject}") from error
+        raise Invalid(str(error), reference="settings", remedy=edit(pyproject)) from error
     table = tool.get("infra", {}) if isinstance(tool, dict) else {}
     if not isinstance(table, dict):
         message = f"{pyproject}: tool.infra: must be a table with catalog and workspace"
-        raise Invalid(message, reference="settings", remedy=f"edit {pyproject}")
+        raise Invalid(message, reference="settings", remedy=edit(pyproject, "[tool.infra]"))
     if unknown := table.keys() - {"catalog", "workspace"}:
         raise Invalid(
             f"{pyproject}: tool.infra.{min(unknown)}: unknown key (known: catalog, workspace)",
             reference="settings",
-            remedy=f"edit {pyproject}",
+            remedy=edit(pyproject, f"tool.infra.{min(unknown)}"),
         )
     return dict(table)
 
@@ -77,5 +80,10 @@ def _folder(root: Path, key: str, given: str | None, table: Mapping[str, object]
     if not folder.is_dir():
         where = f"INFRA_{key.upper()}" if given else f"{root / 'pyproject.toml'}: tool.infra.{key}"
         message = f"{where}: no folder at {folder}"
-        raise Invalid(message, reference="settings", remedy=f"point {where} at the {key}'s folder")
+        right = (
+            f"unset {where}  # or let it name the {key}'s folder"
+            if given
+            else edit(root / "pyproject.toml", f"tool.infra.{key}")
+        )
+        raise Invalid(message, reference="settings", remedy=right)
     return folder

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from infra import disks, labels, ports, probes
+from infra import away, disks, labels, ports, probes
 from infra.diagnose import Scene
 from infra.engine import host
 from infra.engine.client import Engine
@@ -113,12 +113,22 @@ class Stack:
     def look(self, *, but: PlannedStep | None = None) -> None:
         """Look once at every long-running component, `but` one; raise `NotReady` for one that has died, or in part."""
         for step in self.started:
-            if step.kind == "service" and step is not but:
-                state = self.scene.look_at(step)
-                if state is None:
-                    raise self.scene.gone(step)
-                if state.dead or self.sampler.child_killed(step.name, state):
-                    raise self.scene.died(step, state, "watch")
+            if step.kind == "service" and step is not but and (error := self._fault(step)) is not None:
+                raise error
+
+    def _fault(self, step: PlannedStep) -> NotReady | None:
+        """Return what is wrong with a component. What this run has taken away itself is no fault of anybody."""
+        state = self.scene.look_at(step)
+        if state is not None and not state.dead and state.status != "paused":
+            return self.scene.died(step, state, "watch") if self.sampler.child_killed(step.name, state) else None
+        marks = away.marks(step.container)
+        if state is not None and marks:
+            ours = any(mark.by == self.plan.run for mark in marks)
+            return None if ours else self.scene.taken_away(step, state, marks[0])
+        state = self.engine.state(step.container)  # it may have been started since, and its mark taken away
+        if state is None:
+            return self.scene.gone(step)
+        return self.scene.died(step, state, "watch") if state.dead else None
 
     def adopt(self, step: PlannedStep) -> int:
         """Take over a container that another run has started, behind its gate; return the number of polls."""
@@ -126,10 +136,16 @@ class Stack:
         runs = state is not None and (state.status == "running" or (step.kind == "job" and state.dead))
         if state is None or not runs or state.labels.get(labels.DECLARED) != step.declared:
             what = "gone" if state is None else "declared otherwise by now" if runs else state.status
+            which = f"--service {self.plan.service} --tier {self.plan.tier}"
+            remedy = f"invoke infra.down {which} && invoke infra.up {which}  # or --fresh --ports auto"
+            if state is not None and not runs and step.kind == "service":
+                remedy = f"invoke infra.start --component {step.name} --run {state.labels.get(labels.RUN)}"
+                if marks := away.marks(step.container):
+                    what += f": {marks[0].who} took it away deliberately"
             raise NotReady(
                 f"{step.container} of the stack that is up is {what}",
                 reference="stack-not-usable",
-                remedy=f"invoke infra.down --service {self.plan.service}, then infra.up; or --fresh --ports auto",
+                remedy=remedy,
                 step=step.name,
                 blame="user",
             )
@@ -152,7 +168,7 @@ class Stack:
                 raise NotReady(
                     f"it could not be flushed: {why}",
                     reference="reuse-reset-failed",
-                    remedy="--fresh --ports auto starts a stack of its own",
+                    remedy=f"invoke infra.down --service {self.plan.service}  # or --fresh --ports auto",
                     step=step.name,
                 )
 

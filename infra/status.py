@@ -46,7 +46,7 @@ def host_ports(engine: Engine, step: PlannedStep) -> dict[str, int]:
             remedy="invoke infra.status",
             step=step.name,
         )
-    return {port.name: state.ports[port.container] for port in step.ports if port.container in state.ports}
+    return step.host_ports(state.ports)
 
 
 def describe(engine: Engine, catalog: Catalog, found: FoundRun) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def _component(engine: Engine, catalog: Catalog, container: Container) -> dict[s
         if hasattr(spec, "password"):
             values = {f"{c}.secrets.{k}": v for c, one in catalog.components.items() for k, v in one.secrets.items()}
             spec = spec.model_copy(update={"password": render(spec.password, values)})
-        usable = set(ports) == set(component.ports) and (not state.dead or component.kind == "job")
+        usable = set(ports) == set(component.ports) and (state.status == "running" or component.kind == "job")
         ready = usable and probes.check(spec, ports, state) is None
     return {"name": name, "state": state.status if state else "gone", "ready": ready, "ports": ports}
 

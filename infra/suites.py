@@ -8,17 +8,21 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shlex
 import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, assert_never
 
 from infra import tools, verdict
+from infra.bounded import BoundedLog
 from infra.commands import Command
 from infra.errors import SuiteFailed
+from infra.masking import in_pieces
 from infra.model import GinkgoSuite, GotestsumSuite, PytestSuite, Step, SuiteSpec
 from infra.report import SuiteResult
 from infra.runners.ginkgo import Ginkgo
@@ -31,6 +35,7 @@ _LOOK_EVERY_S = 0.25
 _GRACE_S = 10.0
 _DUMP_S = 1.5
 _BUILD_S = 600.0
+_PIECE = 1024 * 1024
 
 
 class Runner(Protocol):
@@ -47,6 +52,10 @@ class Runner(Protocol):
     @property
     def hang(self) -> tuple[signal.Signals, ...]:
         """The signals that make it say where it hangs, one after another."""
+
+    @property
+    def end(self) -> signal.Signals:
+        """The signal after which it still writes its report."""
 
     @property
     def check(self) -> str:
@@ -76,7 +85,11 @@ class SuiteRun:
     look: Callable[[], None]
     interrupts: Interrupts
     mask: Callable[[str], str]
+    # Told what the suite's own report says, also of a suite that was ended because its stack had died.
+    heard: Callable[[SuiteResult | None], None] = lambda _: None
     python: str = "python3"
+    file: str = verdict.SERVICES
+    """What declares it."""
 
     def with_python(self, python: Path) -> SuiteRun:
         """Return the same with the python of an environment of its own, which is first on PATH, too."""
@@ -121,14 +134,38 @@ def run(suite: SuiteRun) -> tuple[SuiteResult | None, SuiteFailed | None]:
     finally:
         if binary is not None:
             binary.unlink(missing_ok=True)
+        over = datetime.now(UTC)
+        result = _read(suite, runner, report)
+        suite.heard(result)
+    check = f"cd {shlex.quote(str(suite.cwd))} && {runner.check}"
+    error = (
+        verdict.no_report(code, tail, suite.file)
+        if result is None
+        else verdict.judge(result, code, tail, check=check, file=suite.file)
+    )
+    if error is not None:
+        error.shown = over
+    return result, error
+
+
+def _read(suite: SuiteRun, runner: Runner, report: Path) -> SuiteResult | None:
+    """Read the suite's own report, then mask it and cut it short: the next who reads it is a person."""
     if not report.exists():
-        return None, verdict.no_report(code, tail)
-    report.write_text(suite.mask(report.read_text(encoding="utf-8", errors="replace")), encoding="utf-8")
+        return None
     try:
-        result = runner.read(report)
+        return runner.read(report)
     except ValueError:
-        return None, verdict.no_report(code, tail)
-    return result, verdict.judge(result, code, tail, check=f"cd {suite.cwd} && {runner.check}")
+        return None
+    finally:
+        _mask(report, suite.mask)
+
+
+def _mask(report: Path, mask: Callable[[str], str]) -> None:
+    part = report.with_name(f".{report.name}.part")
+    with report.open(encoding="utf-8", errors="replace", newline="") as raw, BoundedLog(part) as kept:
+        for text in in_pieces(iter(lambda: raw.read(_PIECE), ""), mask):
+            kept.write(text.encode("utf-8", "replace"))
+    part.replace(report)
 
 
 def run_step(suite: SuiteRun, step: Step, command: tuple[str, ...]) -> None:
@@ -140,7 +177,7 @@ def run_step(suite: SuiteRun, step: Step, command: tuple[str, ...]) -> None:
             raise SuiteFailed(
                 f"{running}: {why}",
                 reference="before-suite-command-failed",
-                remedy=f"run it in {suite.cwd}: {running}",
+                remedy=f"cd {shlex.quote(str(suite.cwd))} && {running}",
                 evidence=tuple(running.tail)[-LINES:],
             )
 
@@ -170,8 +207,8 @@ def _built(suite: SuiteRun, package: str) -> Path:
         if code != 0:
             raise SuiteFailed(
                 f"{name} could not be built in {suite.cwd} (exit code {code})",
-                reference=f"{name}-build-failed",
-                remedy=f"cd {suite.cwd} && go get -tool {package} && go mod tidy",
+                reference="runner-build-failed",
+                remedy=f"cd {shlex.quote(str(suite.cwd))} && go get -tool {package} && go mod tidy",
                 blame="user",
                 evidence=tuple(building.tail)[-LINES:],
             )
@@ -206,7 +243,7 @@ def _wait_for(suite: SuiteRun, held: int, folder: str, deadline: float) -> None:
                 raise SuiteFailed(
                     f"another run has had its suite in {suite.cwd / folder} for {suite.spec.timeout:g} s",
                     reference="suite-folder-busy",
-                    remedy="wait for it, or give this run a workspace of its own (INFRA_WORKSPACE)",
+                    remedy="invoke infra.status  # wait, or give this run a workspace of its own (INFRA_WORKSPACE)",
                     blame="user",
                 ) from None
         else:
@@ -224,7 +261,8 @@ def _watched(suite: SuiteRun, runner: Runner, argv: tuple[str, ...]) -> tuple[in
                 if time.monotonic() > deadline:
                     raise verdict.hung(suite.spec.timeout, _asked(running, runner.hang))
         except BaseException:
-            running.end(_GRACE_S if suite.interrupts.first is not None else 1.0, suite.interrupts.hurry)
+            grace = _GRACE_S if suite.interrupts.first is not None else 1.0
+            running.end(grace, suite.interrupts.hurry, runner.end)
             raise
         return code, tuple(running.tail)
 

@@ -22,6 +22,10 @@ IMAGE = re.compile(
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
+class ShortName(ValueError):
+    """An image without its registry: which one is meant would depend on the host."""
+
+
 def seconds(value: object) -> object:
     """Accept "500ms", "30s", "15m", "1h" or a number of seconds."""
     if isinstance(value, str):
@@ -36,10 +40,13 @@ def seconds(value: object) -> object:
 
 def _image(value: object) -> object:
     if isinstance(value, str) and IMAGE.fullmatch(value) is None:
-        raise ValueError(
+        what = (
             "an image named in full, with its registry, such as "
             '"docker.io/library/postgres:16-alpine" or "localhost/my-service"'
         )
+        if IMAGE.fullmatch(f"localhost/{value}"):
+            raise ShortName(what)
+        raise ValueError(what)
     return value
 
 

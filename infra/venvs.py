@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import os
 import re
+import shlex
 import shutil
 import sys
 import time
@@ -62,7 +63,7 @@ def _key(files: tuple[Path, ...]) -> str:
             raise Invalid(
                 f"{file}: the suite's requirements cannot be read: {error.strerror}",
                 reference="requirements-missing",
-                remedy="check suite.requirements in the service's file, or INFRA_WORKSPACE",
+                remedy=f"ls -l {shlex.quote(str(file))}  # suite.requirements names it; is INFRA_WORKSPACE right?",
             ) from error
         for local in _LOCAL.findall(text):
             digest.update(_tree(file.parent / os.fsdecode(local)))
@@ -94,7 +95,7 @@ def _make(venv: Path, files: tuple[Path, ...], suite: SuiteRun) -> None:
                 raise Unavailable(
                     f"{running}: {'took too long' if code is None else f'exit code {code}'}",
                     reference="requirements-not-installed",
-                    remedy=f"run it: {running}",
+                    remedy=f"cd {shlex.quote(str(suite.cwd))} && {running}",
                     evidence=tuple(running.tail)[-LINES:],
                 )
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra import migrations
-from infra.errors import Invalid
+from infra.errors import Invalid, edit, edit_key
 from infra.model import BuildSpec, Component, MigrationsSpec
 from infra.placeholders import plain
 from infra.rundir import shown
 
-_CHECK = "check the path, or point INFRA_WORKSPACE at the right workspace"
+_RIGHT = "the right path; or point INFRA_WORKSPACE at the right workspace"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +39,14 @@ def inside(workspace: Path, path: str, key: str) -> Path:
     except (OSError, RuntimeError) as error:  # a name that is too long; links in a circle, which Python 3.13 resolves
         code = error.errno if isinstance(error, OSError) else errno.ELOOP
         why = "its links lead in a circle" if code == errno.ELOOP else os.strerror(code or 0)
-        raise Invalid(f"{key}: {plain(str(found))}: {why}", reference="path-unusable", remedy=_CHECK) from error
+        raise Invalid(
+            f"{key}: {plain(str(found))}: {why}", reference="path-unusable", remedy=edit_key(key, _RIGHT)
+        ) from error
     if not at.is_relative_to(workspace.resolve()):
         raise Invalid(
             f"{key}: {plain(str(found))} leads out of the workspace, to {plain(str(at))}",
             reference="outside-workspace",
-            remedy="put it into the workspace, or point INFRA_WORKSPACE at a folder that holds both",
+            remedy=edit_key(key, "a path in the workspace; or point INFRA_WORKSPACE at a folder that holds both"),
         )
     return found
 
@@ -53,7 +55,9 @@ def check_folder(workspace: Path, cwd: str, key: str) -> None:
     """Raise `Invalid` where the folder of a suite is not there."""
     folder = inside(workspace, cwd, key)
     if not folder.is_dir():
-        raise Invalid(f"{key}: no folder at {plain(str(folder))}", reference="suite-folder-missing", remedy=_CHECK)
+        raise Invalid(
+            f"{key}: no folder at {plain(str(folder))}", reference="suite-folder-missing", remedy=edit_key(key, _RIGHT)
+        )
 
 
 def check_requirements(workspace: Path, files: tuple[str, ...], key: str) -> None:
@@ -61,7 +65,7 @@ def check_requirements(workspace: Path, files: tuple[str, ...], key: str) -> Non
     for name in files:
         file = inside(workspace, name, key)
         if not file.is_file():
-            raise Invalid(f"{key}: no file at {file}", reference="requirements-missing", remedy=_CHECK)
+            raise Invalid(f"{key}: no file at {file}", reference="requirements-missing", remedy=edit_key(key, _RIGHT))
 
 
 def check_build(workspace: Path, build: BuildSpec, path: str) -> None:
@@ -69,12 +73,12 @@ def check_build(workspace: Path, build: BuildSpec, path: str) -> None:
     context = inside(workspace, build.context, f"{path}: build.context")
     containerfile = inside(workspace, build.containerfile, f"{path}: build.containerfile")
     if not context.is_dir():
-        what = f"{path}: build.context: no folder at {plain(str(context))}"
+        key, what = "build.context", f"no folder at {plain(str(context))}"
     elif not containerfile.is_file():
-        what = f"{path}: build.containerfile: no file at {plain(str(containerfile))}"
+        key, what = "build.containerfile", f"no file at {plain(str(containerfile))}"
     else:
         return
-    raise Invalid(what, reference="build-files-missing", remedy=_CHECK)
+    raise Invalid(f"{path}: {key}: {what}", reference="build-files-missing", remedy=edit(path, f"{key}: {_RIGHT}"))
 
 
 def migration_files(workspace: Path, spec: MigrationsSpec, key: str) -> tuple[PlannedFile, ...]:

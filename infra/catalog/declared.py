@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.errors import Invalid
+from infra.errors import Invalid, edit
 from infra.model import Component, Recipe, Service, TierSpec
 from infra.placeholders import nearest, plain
 
@@ -28,7 +29,7 @@ class Catalog:
         raise Invalid(
             f"{said}{nearest(name or '', self.services)}",
             reference="unknown-service",
-            remedy=f"--service {'|'.join(sorted(self.services))}",
+            remedy=f"invoke infra.plan --service {_best(name, self.services)}",
         )
 
     def tier(self, service: str | None, tier: str) -> TierSpec:
@@ -40,8 +41,14 @@ class Catalog:
         raise Invalid(
             f'service "{service}" has no tier "{tier}"{nearest(tier, tiers)}',
             reference="unknown-tier",
-            remedy=f"--tier {'|'.join(sorted(tiers))}",
+            remedy=f"invoke infra.plan --service {service} --tier {_best(tier, tiers)}",
         )
+
+
+def _best(word: str | None, known: Collection[str]) -> str:
+    """Return the nearest of the known words for a command line, and all of them behind it."""
+    near = difflib.get_close_matches(word or "", known, n=1, cutoff=0.0) or ["NAME"]
+    return f"{near[0]}  # there are: {', '.join(sorted(known)) or 'none'}"
 
 
 def host_ports(service: Service, component: str, declared: Mapping[str, int]) -> dict[str, int]:
@@ -55,4 +62,4 @@ def host_ports(service: Service, component: str, declared: Mapping[str, int]) ->
 def wrong(path: Path, key: str, what: str, reference: str = "catalogue") -> Invalid:
     """Return the error for one key of one file."""
     text = f"{key}: {what}" if key else what
-    return Invalid(f"{plain(str(path))}: {plain(text)}", reference=reference, remedy=f"edit {plain(str(path))}")
+    return Invalid(f"{plain(str(path))}: {plain(text)}", reference=reference, remedy=edit(path, key))

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from infra.model import Word
 from infra.placeholders import nearest, plain
+from infra.values import ShortName
 
 _LONG = 10_000
 _TYPES = {
@@ -24,7 +25,7 @@ _TYPES = {
 def explain(model: type[Word], error: ValidationError) -> tuple[str, str]:
     """Return the key that is wrong and what would be right; a misspelt key before the key that it leaves missing."""
     details = error.errors(include_url=False)
-    first = next((one for one in details if one["type"] == "extra_forbidden"), details[0])
+    first = details[_told(error)]
     where = tuple(first["loc"])
     tags = _tags(model, where)
     # "(number)" and "[key]" are pydantic's and the model's own marks, not keys of the file.
@@ -49,6 +50,18 @@ def explain(model: type[Word], error: ValidationError) -> tuple[str, str]:
         what = _TYPES.get(first["type"], right) + shown
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
     return ".".join(parts), what + more
+
+
+def reference(error: ValidationError) -> str:
+    """Return the reference of what `explain` explains: most have none of their own."""
+    context = error.errors(include_url=False)[_told(error)].get("ctx", {})
+    return "short-name" if isinstance(context.get("error"), ShortName) else "catalogue"
+
+
+def _told(error: ValidationError) -> int:
+    """Return which of pydantic's errors is told: a key that nobody knows, or the first."""
+    types = [one["type"] for one in error.errors(include_url=False)]
+    return types.index("extra_forbidden") if "extra_forbidden" in types else 0
 
 
 def _shown(value: object) -> str:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from infra.catalog.checks import STEPS, problems, recipe_problems
 from infra.catalog.declared import Catalog, wrong
-from infra.catalog.explaining import explain
+from infra.catalog.explaining import explain, reference
 from infra.catalog.names import NAME, Unreadable, toml
 from infra.errors import Invalid
 from infra.model import Component, Recipe, Service, Word
@@ -28,7 +28,7 @@ def load(folder: Path) -> Catalog:
         raise Invalid(
             f"no catalogue at {folder}: it has no folder services/",
             reference="no-catalogue",
-            remedy="set INFRA_CATALOG or [tool.infra] catalog in pyproject.toml to the catalogue's folder",
+            remedy="export INFRA_CATALOG=infra/catalog  # the folder of services/; or [tool.infra] in pyproject.toml",
         )
     recipes = _read_all(folder / "local", Recipe)
     for error in recipe_problems(folder / "local", recipes):
@@ -63,4 +63,4 @@ def _read(path: Path, model: type[W]) -> W:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise wrong(path, *explain(model, error)) from None
+        raise wrong(path, *explain(model, error), reference(error)) from None

@@ -189,11 +189,6 @@ KILLS = (
 
 RULES = (
     Rule(
-        reference="component-removed",
-        blame="infrastructure",
-        hint="podman events --stream=false --since 10m --filter event=remove  # who prunes here?",
-    ),
-    Rule(
         reference="terminated",
         blame="infrastructure",
         when=exited(143),
@@ -210,9 +205,9 @@ RULES = (
     Rule(
         reference="wrong-architecture",
         blame="infrastructure",
-        when=told(r"exec format error", r"Exec format error"),
-        message="its program is for another architecture than this host's (exec format error)",
-        hint="podman image inspect --format '{{{{.Os}}}}/{{{{.Architecture}}}}' {image}",
+        when=both(either(exited(), doing("start")), told(r"[Ee]xec format error")),
+        message="its program cannot run on this host: {line}",
+        hint="podman image inspect {image} | grep -i architecture  # pull or build it for what uname -m says",
     ),
     Rule(
         reference="program-missing",
@@ -253,6 +248,13 @@ RULES = (
         when=both(doing("start", "gate", "watch"), exited()),
         message="the container exited with code {code}: {telling}",
         hint="less {log}",
+    ),
+    Rule(
+        reference="start-refused",
+        blame="infrastructure",
+        when=both(doing("start"), always),
+        message="the engine could not start it: {said}",
+        hint="podman info && invoke infra.doctor",
     ),
     Rule(
         reference="not-ready-in-time",

@@ -34,14 +34,14 @@ RULES = (
         blame="user",
         when=both(doing("engine"), said(r"No such file or directory")),
         message="there is no socket {url}, which {origin} names: no Podman is served there",
-        hint="{engine_fix}{engine_serve}",
+        hint="{engine_serve}",
     ),
     Rule(
         reference="engine-socket-dead",
         blame="user",
         when=both(doing("engine"), said(r"Connection refused")),
         message="nobody listens at {url}, which {origin} names: the Podman that was served there has ended",
-        hint="{engine_fix}{engine_serve}",
+        hint="{engine_serve}",
     ),
     Rule(
         reference="engine-address",
@@ -63,41 +63,5 @@ RULES = (
         when=both(doing("engine"), always),
         message="no Podman answers at {url}, which {origin} names: {said}",
         hint="{engine_fix}",
-    ),
-    Rule(
-        reference="engine-gone",
-        blame="infrastructure",
-        hint="podman --url {url} info  # who has ended its service? Once it answers, run it again",
-    ),
-    Rule(
-        reference="engine-hangs",
-        blame="infrastructure",
-        hint="podman --url {url} info  # is its process stopped, or the host overloaded?",
-    ),
-    Rule(
-        reference="engine-nonsense",
-        blame="infrastructure",
-        hint="podman --url {url} info  # is it Podman that answers there?",
-    ),
-    Rule(reference="engine-refuses", blame="infrastructure", hint="podman --url {url} info"),
-    Rule(reference="engine-error", blame="infrastructure", hint="podman info"),
-    Rule(
-        reference="engine-start",
-        blame="infrastructure",
-        hint="less {folder}/logs/engine.log  # its own words; by hand: podman system service --time=5",
-    ),
-    Rule(reference="podman-missing", blame="user", hint="python3 noxfile.py -s bootstrap  # installs it"),
-    Rule(reference="podman-too-old", blame="user", hint="podman --url {url} version  # 4.3 or newer is wanted there"),
-    Rule(
-        reference="no-connection",
-        blame="user",
-        hint="unset CONTAINER_CONNECTION  # or name one of: podman system connection list",
-    ),
-    Rule(
-        reference="start-refused",
-        blame="infrastructure",
-        when=both(doing("start"), always),
-        message="the engine could not start it: {said}",
-        hint="podman info && invoke infra.doctor",
     ),
 )

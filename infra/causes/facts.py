@@ -87,6 +87,8 @@ class Facts:
     waited_s: float | None = None
     polls: int = 0
     exit_code: int | None = None
+    server_log: tuple[str, ...] = ()
+    """What the stack's PostgreSQL has written, where somebody says that it has refused a password."""
     waits_for: tuple[str, ...] = ()
     """What holds the locks that a job waits for, in words."""
 

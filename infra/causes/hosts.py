@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from infra.causes.rules import Rule, told
+from infra.causes.rules import Rule, said, told
 
 RULES = (
     Rule(
@@ -15,7 +15,7 @@ RULES = (
     Rule(
         reference="keyring-full",
         blame="infrastructure",
-        when=told(r"join keyctl.*[Dd]isk quota exceeded", r"session key.*quota exceeded"),
+        when=told(r"join keyctl.*[Dd]isk quota exceeded", r"create (?:session )?key.*quota exceeded"),
         message="the kernel's keyrings of this user are used up, and each container wants one",
         hint="invoke infra.gc && cat /proc/key-users  # still full? sudo sysctl -w kernel.keys.maxkeys=2000",
     ),
@@ -83,7 +83,8 @@ RULES = (
     Rule(
         reference="mount-not-shared",
         blame="infrastructure",
-        when=told(r'"/" is not a shared mount'),
+        # Podman warns of it in the output of every rootless build.
+        when=said(r'"/" is not a shared mount'),
         message="the host's / is not a shared mount, which rootless containers need",
         hint="sudo mount --make-rshared /",
     ),

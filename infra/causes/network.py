@@ -7,20 +7,26 @@ import re
 from infra.causes.facts import Facts
 from infra.causes.rules import Match, Rule, both, doing, said, told
 
-_REFUSED = re.compile(
-    r"(?P<host>\[::1\]|localhost|127\.0\.0\.1):(?P<port>\d+)\S*:? .*?(?:[Cc]onnection refused|ECONNREFUSED)"
-    r"|connect ECONNREFUSED (?P<host2>::1|127\.0\.0\.1):(?P<port2>\d+)",
+_LOCAL = r"(?:\[?::1\]?|localhost|127\.0\.0\.1)"
+# As Go, redis-py and Node say it, then requests, then psycopg.
+_REFUSED = tuple(
+    re.compile(pattern.replace("LOCAL", _LOCAL))
+    for pattern in (
+        r"(?<![\w.:])(?P<host>LOCAL):(?P<port>\d+)(?:: connect: connection refused|\. Connection refused)",
+        r"ECONNREFUSED (?P<host>LOCAL):(?P<port>\d+)",
+        # urllib3: of its words pytest's report may cut the reason.
+        r"host='(?P<host>LOCAL)', port=(?P<port>\d+).*(?:Connection refused|NewConnectionError)",
+        r'connection to server at "(?P<host>LOCAL)"(?: \([^)]*\))?, port (?P<port>\d+) failed: Connection refused',
+    )
 )
 
 
 def _refused(facts: Facts) -> tuple[str, str, str] | None:
     """Return (host, port, line) where the suite was refused at a port that the stack has published."""
     for line in facts.log:
-        if found := _REFUSED.search(line):
-            host = (found["host"] or found["host2"]).strip("[]")
-            port = found["port"] or found["port2"]
-            if port in facts.ports:
-                return host, port, line.strip()
+        for pattern in _REFUSED:
+            if (found := pattern.search(line)) and found["port"] in facts.ports:
+                return found["host"].strip("[]"), found["port"], line.strip()
     return None
 
 
@@ -51,8 +57,8 @@ RULES = (
         reference="localhost-refused",
         blame="test",
         when=both(doing("suite"), _by_localhost),
-        message="it asked for {which} at [::1]:{port}, and ports are published on 127.0.0.1: does it say localhost?",
-        hint="grep -rn localhost {suite_dir}  # take the address from the environment",
+        message="the suite asked for {which} at [::1]:{port} and was refused; ports are published on 127.0.0.1 only",
+        hint="grep -rnE 'localhost|::1' {suite_dir}  # take the address from the environment as it is",
     ),
     Rule(
         reference="refused-after-ready",
@@ -73,18 +79,11 @@ RULES = (
         blame="infrastructure",
         when=said(r"network (?:name )?(?P<name>\S+) (?:already exists|already used)", r"network already exists"),
         message="a network of the run's name is there already: {said}",
-        hint="invoke infra.gc",
-    ),
-    Rule(
-        reference="subnet-taken",
-        blame="infrastructure",
-        when=said(r"subnet (?P<subnet>\S+) (?:is )?already used", r"could not find free subnet", r"Pool overlaps"),
-        message="no subnet is free for the run's network: {said}",
-        hint="podman network ls  # invoke infra.gc removes those of dead runs",
+        hint="podman network rm {name}  # or another --run",
     ),
     Rule(
         reference="port-taken",
         blame="user",
-        hint="invoke infra.doctor  # shows who holds each port",
+        hint="invoke infra.doctor  # shows who holds each port; or use --ports auto",
     ),
 )

@@ -7,12 +7,14 @@ that it has not seen: where several say the same, the table's order decides, the
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from infra.causes.facts import Doing, Facts
 from infra.errors import Blame
+from infra.placeholders import plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,10 @@ class Match:
     def __or__(self, other: Match) -> Match:
         return Match(values={**self.values, **other.values}, evidence=(*self.evidence, *other.evidence))
 
+
+# Values that are commands themselves.
+COMMANDS = ("engine_fix", "engine_serve", "disk_fix", "again")
+_BY_SIGNAL = 128
 
 Matcher = Callable[[Facts], Match | None]
 
@@ -49,6 +55,25 @@ class Rule:
     def shown_hint(self) -> str:
         """The hint with what is known only of a fault in angle brackets."""
         return self.hint.format_map(_Blanks())
+
+
+def filled_hint(rule: Rule, values: Mapping[str, str]) -> str:
+    """Return the hint over values. Those in the command are quoted: what a log has said is no part of a command."""
+    command, mark, words = rule.hint.partition("  # ")
+    quoted = Values({key: value if key in COMMANDS else _word(value) for key, value in values.items()})
+    return command.format_map(quoted) + mark + plain(words.format_map(values))
+
+
+def _word(value: str) -> str:
+    """Quote a value for a shell where it needs it; `{folder}`, which is filled in later, does not."""
+    return value if value and shlex.quote(bare := value.replace("{folder}", "")) == bare else shlex.quote(value)
+
+
+class Values(dict[str, str]):
+    """What sentences are filled from; what a fault has not shown is unknown, and never an error of its own."""
+
+    def __missing__(self, key: str) -> str:
+        return "unknown"
 
 
 class _Blanks(dict[str, str]):
@@ -103,6 +128,15 @@ def exited(*codes: int) -> Matcher:
         return Match() if box is not None and facts.dead and (not codes or box.exit_code in codes) else None
 
     return match
+
+
+def by_itself(facts: Facts) -> Match | None:
+    """It runs, or has ended by its own decision: what a signal has ended may have said anything before.
+
+    Only then do lines of its log say why.
+    """
+    box = facts.container
+    return None if box is not None and facts.dead and box.exit_code >= _BY_SIGNAL else Match()
 
 
 def runs(facts: Facts) -> Match | None:

@@ -1,37 +1,57 @@
-"""Why a component does not get ready: order, names, databases, migrations, configuration, addresses."""
+"""Why a component does not get ready: order, names, configuration, addresses, time."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 
 from infra.causes.facts import Facts
-from infra.causes.rules import Match, Rule, both, doing, kind, logged, runs, said, told
+from infra.causes.rules import Match, Matcher, Rule, both, by_itself, doing, logged, runs, said
 
-# How programs say that they could not reach somebody, and whom.
+# How programs say that they could not reach somebody.
 _UNREACHED = re.compile(
-    r"connection refused|no route to host|no such host|could not translate host name|Name or service not known"
-    r"|Temporary failure in name resolution|ENOTFOUND|ECONNREFUSED|i/o timeout|server misbehaving|Connection refused",
+    r"connection refused|ECONNREFUSED|no route to host|EHOSTUNREACH|host is unreachable|i/o timeout|timeout expired"
+    r"|connection timed out|connect timeout|ETIMEDOUT|dial error: timeout|dial .*(?:timeout|deadline exceeded)",
+    re.IGNORECASE,
 )
 _LOOKED_UP = re.compile(
-    r"lookup (?P<a>[\w.-]+)(?: on [^:]+:\d+)?: (?:no such host|server misbehaving)"
-    r'|could not translate host name "(?P<b>[^"]+)"'
-    r"|ENOTFOUND (?P<c>[\w.-]+)|host='(?P<d>[\w.-]+)'.*(?:Name or service not known|name resolution)"
+    r"lookup (?P<a>[\w.-]+)(?: on \S+)?: (?:no such host|server misbehaving)"
+    r"|could not translate host name \"(?P<b>[^\"]+)\""
+    r"|(?:ENOTFOUND|EAI_AGAIN) (?P<c>[\w.-]+)|host='(?P<d>[\w.-]+)'.*(?:Name or service not known|name resolution)"
+    r"|resolve host(?:name)?:? '?(?P<e>[\w.-]+)|connecting to (?P<f>[\w.-]+):\d+\. (?:Name or|Temporary failure)"
+    r"|(?P<g>[\w.-]+): (?:Name or service not known|Temporary failure in name resolution)"
 )
+# A database's user or name may be called like a component.
+_NO_HOST = re.compile(r"\b(?:user|usename|role|database|dbname|db)(?:=| \"| ')\"?[\w.-]+")
 _NOT_THERE = "not started yet"
+_LAST = 8
+_MILD = re.compile(r"\b(?:warn(?:ing)?|info|debug|optional|ignor(?:ed|ing)|skipp(?:ed|ing)|default)", re.IGNORECASE)
 _ANY = ("0.0.0.0", "::", "*")
 
 
 def _unreached(facts: Facts) -> Iterable[tuple[str, str]]:
     """Yield (component, line) for each line that says that a component of this stack could not be reached."""
-    for line in facts.log:
-        if _UNREACHED.search(line):
-            for name in facts.others:
-                address = facts.addresses.get(name)
-                words = [re.escape(word) for word in (name, address) if word]
-                if name != facts.step and re.search(rf"(?<![\w.-])(?:{'|'.join(words)})(?![\w-]|\.\d)", line):
-                    yield name, line.strip()
+    for line in _meant(facts):
+        looked_up = _looked_up(line)
+        words = _NO_HOST.sub("", line) if _UNREACHED.search(line) else ""
+        for name in facts.others:
+            known = [re.escape(word) for word in (name, facts.addresses.get(name)) if word]
+            named = re.search(rf"(?<![\w.-])(?:{'|'.join(known)})(?![\w-]|\.[\w])", words)
+            if name != facts.step and (looked_up == name or named):
+                yield name, line.strip()
+
+
+def _meant(facts: Facts) -> tuple[str, ...]:
+    """Return the lines of the log that may say why: none of what a signal has ended, none that says it is no matter."""
+    return tuple(line for line in facts.log if not _MILD.search(line)) if by_itself(facts) else ()
+
+
+def _looked_up(line: str) -> str | None:
+    """Return the host that a line says could not be found."""
+    found = _LOOKED_UP.search(line)
+    return next(filter(None, found.groups()), None) if found else None
 
 
 def _too_early(facts: Facts) -> Match | None:
@@ -52,9 +72,8 @@ def _dependency_dead(facts: Facts) -> Match | None:
 
 
 def _unknown_name(facts: Facts) -> Match | None:
-    for line in (*reversed(facts.log), facts.said):
-        found = _LOOKED_UP.search(line)
-        name = next(filter(None, found.groups()), None) if found else None
+    for line in (*reversed(_meant(facts)), facts.said):
+        name = _looked_up(line)
         if name and name not in facts.others:
             near = difflib.get_close_matches(name, facts.others, 1)
             meant = f'did you mean "{near[0]}"?' if near else f"the stack has {', '.join(facts.others)}"
@@ -64,23 +83,26 @@ def _unknown_name(facts: Facts) -> Match | None:
 
 def _unreadable(facts: Facts) -> Match | None:
     """A file that the catalogue has put there, and that the process may not read."""
-    found = logged(
+    found = _last_words(
         r"(?P<path>/[\w./-]+)['\"]?: (?i:permission denied)", r"[Pp]ermission denied:? ['\"]?(?P<path>/[\w./-]+)"
     )(facts)
     if found is None:
         return None
-    file = facts.files.get(found.values["path"])
+    path = found.values["path"]
+    file = facts.files.get(path)
     if file is None:
         return found | Match(values={"why": "it is not one of the catalogue's files"})
-    user = facts.container.user if facts.container is not None and facts.container.user else "another user"
+    user = facts.container.user if facts.container is not None else ""
+    # What an image starts as root may have become somebody else: root itself may read all.
+    who = "it runs as somebody else" if user in ("", "0", "root") else f"its image runs as {user}"
     return found | Match(
-        values={"why": f"it has mode {file.mode} and owner {file.owner}, and the process runs as {user}"},
-        evidence=(f"the catalogue's file {found.values['path']}: mode {file.mode}, owner {file.owner}",),
+        values={"why": f"it has mode {file.mode} and owner {file.owner}, and {who}"},
+        evidence=(f"the catalogue's file {path}: mode {file.mode}, owner {file.owner}",),
     )
 
 
 def _file_missing(facts: Facts) -> Match | None:
-    found = logged(
+    found = _last_words(
         r"open (?P<path>/[\w./-]+): no such file or directory",
         r"(?:No such file or directory|ENOENT)[^/]*['\"]?(?P<path>/[\w./-]+)",
         r"(?P<path>/[\w./-]+): No such file or directory",
@@ -88,8 +110,19 @@ def _file_missing(facts: Facts) -> Match | None:
     if found is None:
         return None
     near = difflib.get_close_matches(found.values["path"], facts.files, 1)
-    meant = f"the catalogue puts {near[0]} there" if near else "the catalogue puts no such file there"
-    return found | Match(values={"meant": meant})
+    return found | Match(
+        values={"meant": f"its [[files]] have {near[0]}" if near else "its [[files]] have none like it"}
+    )
+
+
+def _last_words(*patterns: str) -> Matcher:
+    """It gave up, and one of its last lines says it, none that says itself that it does not matter."""
+    search = logged(*patterns)
+
+    def match(facts: Facts) -> Match | None:
+        return search(replace(facts, log=_meant(facts)[-_LAST:])) if facts.dead else None
+
+    return match
 
 
 def _ports(addresses: Iterable[str]) -> dict[int, set[str]]:
@@ -133,12 +166,6 @@ def _loops(address: str) -> bool:
     return address.startswith("127.") or address == "::1"
 
 
-def _waits_for_lock(facts: Facts) -> Match | None:
-    if facts.kind != "job" or not facts.waits_for:
-        return None
-    return Match(values={"holder": facts.waits_for[0]}, evidence=facts.waits_for)
-
-
 def _nothing_listens(facts: Facts) -> Match | None:
     """It works, and it takes no connection yet: not a fault of its declaration, as far as can be seen."""
     box = facts.container
@@ -152,9 +179,6 @@ def _nothing_listens(facts: Facts) -> Match | None:
     )
 
 
-_STARTING = (
-    r"(?P<words>the database system is (?:starting up|in recovery mode|not yet accepting connections|shutting down))"
-)
 _IN_GATE = doing("gate", "watch", "start")
 
 RULES = (
@@ -177,66 +201,7 @@ RULES = (
         blame="user",
         when=both(_IN_GATE, _unknown_name),
         message='it looks for a host "{name}", which nothing in this stack is called: {meant}',
-        hint="${{EDITOR:-vi}} {component_file}  # {meant}",
-    ),
-    Rule(
-        reference="database-starting-up",
-        blame="infrastructure",
-        when=both(_IN_GATE, kind("job", "service"), logged(_STARTING)),
-        message='PostgreSQL told it "{words}": the gate of the database passed too early',
-        hint='${{EDITOR:-vi}} {component_dir}  # the database\'s [ready]: probe = "postgres", which asks over TCP',
-    ),
-    Rule(
-        reference="role-missing",
-        blame="user",
-        when=told(r'role "(?P<role>[^"]+)" does not exist'),
-        message='PostgreSQL has no role "{role}"',
-        hint="${{EDITOR:-vi}} {component_file}  # the user here, and POSTGRES_USER of the database, must be the same",
-    ),
-    Rule(
-        reference="database-missing",
-        blame="user",
-        when=told(r'database "(?P<database>[^"]+)" does not exist'),
-        message='PostgreSQL has no database "{database}"',
-        hint="${{EDITOR:-vi}} {component_file}  # the database here, and POSTGRES_DB of the server, must be the same",
-    ),
-    Rule(
-        reference="password-wrong",
-        blame="user",
-        when=told(
-            r'password authentication failed for user "(?P<user>[^"]+)"',
-            r"(?P<user>\S+): WRONGPASS|NOAUTH Authentication required",
-        ),
-        message="the password for {user} is refused",
-        hint="${{EDITOR:-vi}} {component_file}  # take it from {{postgres.secrets.password}}, do not write it twice",
-    ),
-    Rule(
-        reference="partition-missing",
-        blame="product",
-        when=told(r'no partition of relation "(?P<table>[^"]+)" found for row'),
-        message='table "{table}" has no partition for that row: its range partitions have run out',
-        hint="${{EDITOR:-vi}} {migrations}  # a migration that adds the next partitions of {table}",
-    ),
-    Rule(
-        reference="migration-failed",
-        blame="product",
-        when=both(kind("job"), logged(r"psql:(?P<file>[^:\s]+):(?P<at>\d+): (?:ERROR|FATAL|PANIC):\s+(?P<error>.+)")),
-        message="{file}, line {at}: {error}",
-        hint="${{EDITOR:-vi}} {migrations}/{file}  # line {at}",
-    ),
-    Rule(
-        reference="relation-missing",
-        blame="product",
-        when=both(_IN_GATE, logged(r'relation "(?P<table>[^"]+)" does not exist')),
-        message='there is no table "{table}": was the schema migrated before it started?',
-        hint="${{EDITOR:-vi}} {service_file}  # stack: migrations before {step}? And does one make it?",
-    ),
-    Rule(
-        reference="lock-wait",
-        blame="product",
-        when=both(doing("gate"), _waits_for_lock),
-        message="the job did not end in {waited} s: it waits for a lock that {holder} holds",
-        hint="less {log}",
+        hint="${{EDITOR:-vi}} {component_file}  # the host {name}: {meant}",
     ),
     Rule(
         reference="file-unreadable",
@@ -249,22 +214,22 @@ RULES = (
         reference="file-missing",
         blame="user",
         when=both(_IN_GATE, _file_missing),
-        message="it needs {path}, which is not in the container: {meant}",
-        hint='${{EDITOR:-vi}} {component_file}  # [[files]]: path = "{path}"',
+        message="it needs {path}, which is not in the container; {meant}",
+        hint="${{EDITOR:-vi}} {component_file}  # {path}: {meant}",
     ),
     Rule(
         reference="listens-elsewhere",
         blame="user",
         when=both(doing("gate"), runs, _listens_elsewhere),
         message="not ready after {waited} s: its probe asks port {asked}, and it listens on {ports}",
-        hint="${{EDITOR:-vi}} {component_file}  # [ports] and its configuration must name one port",
+        hint="${{EDITOR:-vi}} {component_file}  # [ports] says {asked}, the program listens on {ports}",
     ),
     Rule(
         reference="listens-on-loopback",
         blame="user",
         when=both(doing("gate"), runs, _on_loopback),
         message="not ready after {waited} s: it listens on {address}:{asked}, which only its own container can reach",
-        hint="${{EDITOR:-vi}} {component_file}  # have it listen on 0.0.0.0",
+        hint="${{EDITOR:-vi}} {component_file}  # have it listen on 0.0.0.0:{asked}",
     ),
     Rule(
         reference="unhealthy",

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from infra.causes import arguments, endings, engines, hosts, images, network, starting, suites
+from infra.causes import arguments, databases, endings, engines, hosts, images, network, runs, starting, suites
 from infra.causes.facts import Facts
-from infra.causes.rules import Match, Rule
+from infra.causes.rules import Match, Rule, Values, filled_hint
 from infra.errors import Blame, InfraError
 
 # The most specific first: what somebody has said before what a state shows, what a state shows before the unknown.
@@ -20,15 +20,32 @@ RULES: tuple[Rule, ...] = (
     *engines.RULES,
     *images.RULES,
     *network.RULES,
+    *databases.RULES,
     *starting.RULES,
     *suites.RULES,
     *endings.RULES,
     *arguments.RULES,
+    *runs.RULES,
 )
 BY_REFERENCE: Mapping[str, Rule] = {rule.reference: rule for rule in RULES}
 # What the words of failing tests may show: a test may well be about the words of all others.
 _OF_STACKS = ("partition-missing", "disk-full")
 OF_SUITES = (*suites.RULES, *network.RULES, *(rule for rule in RULES if rule.reference in _OF_STACKS))
+# Where a person looks, as long as the facts do not say it better.
+_PLACES = {
+    "component_file": "infra/catalog/components",
+    "component_dir": "infra/catalog/components",
+    "service_file": "infra/catalog/services",
+    "containerfile": "Containerfile",
+    "migrations": "migrations",
+    "suite_dir": ".",
+    "workspace": ".",
+    "registry": "docker.io",
+    "engine_fix": "podman info",
+    "engine_serve": "podman info",
+    "disk": "",
+    "disk_path": "/var/tmp",
+}
 _TELLING = ("ERROR", "FATAL", "PANIC", "panic:", "fatal error:", '"level":"ERROR"', "Error:", "error:")
 
 
@@ -76,12 +93,12 @@ def find(facts: Facts, rules: Iterable[Rule] = RULES) -> Found | None:
 
 
 def _found(rule: Rule, facts: Facts, match: Match) -> Found:
-    values = {**sentence_values(facts), **match.values}
+    values = Values({**sentence_values(facts), **match.values})
     return Found(
         reference=rule.reference,
         blame=_blame(rule, facts),
-        message=rule.message.format_map(values),
-        remedy=rule.hint.format_map(values),
+        message=" ".join(rule.message.format_map(values).split()),
+        remedy=filled_hint(rule, values),
         evidence=evidence(facts, match),
     )
 
@@ -89,7 +106,7 @@ def _found(rule: Rule, facts: Facts, match: Match) -> Found:
 def _blame(rule: Rule, facts: Facts) -> Blame:
     if rule.blame == "component":
         return "product" if facts.ours or facts.kind == "job" else "infrastructure"
-    assert rule.blame != "raised", f"{rule.reference} has no blame of its own"
+    assert rule.blame != "raised", f"{rule.reference} is raised where it is seen, with its blame"
     return rule.blame
 
 
@@ -112,14 +129,15 @@ def sentence_values(facts: Facts) -> dict[str, str]:
         "waited": f"{facts.waited_s or 0:g}",
         "polls": str(facts.polls),
         "image": facts.image,
+        "user": "its user",
         "container": f"{facts.service}-{facts.step}",
         "components": ", ".join(facts.others) or "none",
         "peak_seen": peak,
-        "component_file": "the component's file",
-        "service_file": "the service's file",
-        "workspace": ".",
+        **_PLACES,
         "disk": "",
         "disk_fix": "df -h /var/lib/containers /tmp  # invoke images.prune --days 0 drops what is cached of ours",
+        "repository": facts.image,
+        "again": f"invoke suite.run --service {facts.service}" if facts.service else "nox",
         "log": f"{{folder}}/logs/{facts.step}.log",
         **facts.places,
     }

@@ -43,9 +43,8 @@ def fixed_ports(engine: Engine | None, wants: Sequence[Wants], *, asked: bool) -
     said = [
         f"{name} {tier} is up" for name, tier in sorted(up) if any((w.service, w.tier) == (name, tier) for w in wants)
     ]
-    return judge_ports(
-        wanted, [(port, *ports.holder(port.number, engine)) for port in taken[:_SHOWN]], len(taken), said, asked=asked
-    )
+    held = [(port, found.who, found.remedy) for port in taken[:_SHOWN] for found in [ports.holder(port.number, engine)]]
+    return judge_ports(wanted, held, len(taken), said, asked=asked)
 
 
 def judge_ports(

@@ -22,7 +22,7 @@ from infra.engine.client import Engine
 from infra.engine.store import Stored
 from infra.errors import InfraError
 from infra.lease import Lease
-from infra.plan import new_run
+from infra.run_names import new_run
 from infra.settings import Settings
 from infra.tools import find
 

@@ -7,17 +7,15 @@ engine refuses is `EngineRefused` with the engine's own words; removing what is 
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import requests
 
 from infra.cgroups import Usage
-from infra.engine import answers, names
+from infra.engine import answers, bodies, names
 from infra.engine.transport import EngineRefused, Transport
 from infra.engine.types import Container, ContainerSpec, ContainerState, Event, Image, Resource, TarFile
 from infra.errors import Unavailable
@@ -73,33 +71,14 @@ class Engine(Transport):
 
     def create(self, spec: ContainerSpec) -> str:
         """Create a container and return its id. Never pulls."""
-        body: dict[str, Any] = {
-            "name": spec.name,
-            "image": spec.image,
-            "env": dict(spec.env),
-            "labels": dict(spec.labels),
-            "netns": {"nsmode": "bridge"},
-            "networks": {spec.network: _attachment(spec)},
-            "hostadd": [f"{name}:{address}" for name, address in spec.hosts.items()],
-            "portmappings": [
-                {"container_port": port, "host_port": host, "host_ip": "127.0.0.1", "protocol": "tcp"}
-                for port, host in spec.ports.items()
-            ],
-            "stop_timeout": int(spec.stop_grace_s),
-            # The official images declare volumes; without this each container leaks one that has no label.
-            "image_volume_mode": "ignore",
-            "log_configuration": {"driver": "k8s-file"},
-        }
-        if spec.command:
-            body["command"] = list(spec.command)
-        if spec.limits:
-            body["resource_limits"] = spec.limits
-        return self._read("POST", "/containers/create", _id, data=json.dumps(body))
+        return self._read("POST", "/containers/create", _id, data=json.dumps(bodies.container(spec)))
 
     def put_files(self, container: str, files: Sequence[TarFile]) -> None:
         """Copy files into a created container; missing parent folders are made."""
         if files:
-            self._call("PUT", f"/containers/{container}/archive", params={"path": "/"}, data=_tar(files))
+            # Without copyUIDGID=false libpod gives all of it to the user that the image names, whoever should own it.
+            words = {"path": "/", "copyUIDGID": "false"}
+            self._call("PUT", f"/containers/{container}/archive", params=words, data=bodies.archive(files))
 
     def start(self, container: str) -> None:
         """Start a created container."""
@@ -125,27 +104,38 @@ class Engine(Transport):
 
     def logs(self, container: str, tail: int | None = None) -> str:
         """Return what the container has written, both streams in order, the last `tail` lines or all."""
+        return b"".join(self.log_pieces(container, tail)).decode("utf-8", "replace")
+
+    def log_pieces(self, container: str, tail: int | None = None) -> Generator[bytes, None, None]:
+        """Yield the same as it comes; who has enough closes it. The engine takes long for many last lines.
+
+        Measured with Podman 4.3.1, lines of 100 bytes: 200 in 0.01 s, 20,000 in 0.8, 50,000 in 3.3; 100 MB whole in 7.
+        """
         params = {"stdout": "true", "stderr": "true", "tail": "all" if tail is None else str(tail)}
-        response = self._call("GET", f"/containers/{container}/logs", params=params)
-        return b"".join(_frames(response.content)).decode("utf-8", "replace")
+        return _payloads(self._stream("GET", f"/containers/{container}/logs", params=params))
 
     def follow_logs(self, container: str, on_line: Callable[[str], None]) -> None:
         """Call `on_line` for each line until the container ends or the engine goes away. Use a `clone()`."""
         params = {"stdout": "true", "stderr": "true", "follow": "true"}
-        received = pending = b""
-        for piece in self._stream("GET", f"/containers/{container}/logs", params=params, timeout=_FOLLOW):
-            received += piece
-            while len(received) >= 8 + (size := int.from_bytes(received[4:8], "big")):
-                *lines, pending = (pending + received[8 : 8 + size]).split(b"\n")
-                received = received[8 + size :]
-                for line in lines:
-                    on_line(line.decode("utf-8", "replace"))
+        pending = b""
+        for piece in _payloads(self._stream("GET", f"/containers/{container}/logs", params=params, timeout=_FOLLOW)):
+            *lines, pending = (pending + piece).split(b"\n")
+            for line in lines:
+                on_line(line.decode("utf-8", "replace"))
 
     def stop(self, container: str, grace_s: float) -> None:
         """Ask a container to end and kill it after the grace period."""
         timeout = grace_s + self._timeout
         path = f"/containers/{container}/stop"
         self._call("POST", path, params={"timeout": str(int(grace_s))}, gone_ok=True, timeout=timeout)
+
+    def kill(self, container: str, signal: str) -> None:
+        """Send a signal to a container's first process."""
+        self._call("POST", f"/containers/{container}/kill", params={"signal": signal})
+
+    def freeze(self, container: str, *, frozen: bool) -> None:
+        """Freeze all processes of a container, or let them go on."""
+        self._call("POST", f"/containers/{container}/{'pause' if frozen else 'unpause'}")
 
     def remove(self, container: str) -> None:
         """Kill and remove a container with its anonymous volumes; no grace."""
@@ -259,10 +249,6 @@ def _filters(labels: Mapping[str, str] | None) -> dict[str, str]:
     return {"filters": json.dumps({"label": wanted})} if wanted else {}
 
 
-def _attachment(spec: ContainerSpec) -> dict[str, list[str]]:
-    return {"aliases": [spec.alias], **({"static_ips": [spec.address]} if spec.address else {})}
-
-
 def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
     pending = b""
     for piece in pieces:
@@ -276,22 +262,15 @@ def _id(data: object) -> str:
     return answers.a_text(answers.an_object(data)["Id"])
 
 
-def _tar(files: Sequence[TarFile]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for file in files:
-            entry = tarfile.TarInfo(file.path.lstrip("/"))
-            entry.size, entry.mode, entry.uid, entry.gid = len(file.content), file.mode, file.owner, file.owner
-            tar.addfile(entry, io.BytesIO(file.content))
-        end = tar.offset
-    # Two empty blocks end an archive. Python pads on to 10 KiB, which Podman 4.3.1 may leave unread: "broken pipe".
-    return buffer.getvalue()[: end + 2 * tarfile.BLOCKSIZE]
-
-
-def _frames(content: bytes) -> Iterator[bytes]:
+def _payloads(pieces: Iterator[bytes]) -> Generator[bytes, None, None]:
     """Split Podman's log stream: 8 bytes of header, of which the last four are the length."""
-    position = 0
-    while position + 8 <= len(content):
-        size = int.from_bytes(content[position + 4 : position + 8], "big")
-        yield content[position + 8 : position + 8 + size]
-        position += 8 + size
+    received = bytearray()
+    for piece in pieces:
+        received += piece
+        at = 0
+        while len(received) >= at + 8 + (size := int.from_bytes(received[at + 4 : at + 8], "big")):
+            yield bytes(received[at + 8 : at + 8 + size])
+            at += 8 + size
+            if len(received) < at + 8:
+                break
+        del received[:at]

@@ -119,7 +119,12 @@ def _named(url: str, origin: str, identity: str | None) -> Connection:
                 step="engine",
                 kind="run",
                 said=why.removeprefix(f"cannot talk to Podman at {url}: ").removeprefix("GET /_ping: "),
-                places={"url": url, "origin": origin, "engine_fix": _fix(origin), "engine_serve": _serve(url)},
+                places={
+                    "url": url,
+                    "origin": origin,
+                    "engine_fix": _fix(origin),
+                    "engine_serve": _fix(origin) + _serve(url),
+                },
             ),
         )
     return Connection(url=url, origin=origin, identity=identity or None, podman=podman, remote=not host.serves(url))

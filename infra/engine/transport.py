@@ -10,7 +10,6 @@ from __future__ import annotations
 import http.client
 import json
 import re
-import shlex
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -130,7 +129,7 @@ class Transport:
                     self._once("GET", "/_ping")
                 except EngineRefused:
                     why = f"Podman at {self.url} refuses everything: {error.message}"
-                    raise NoAnswer(why, reference="engine-refuses", remedy=self._ask_it) from error
+                    raise NoAnswer(why, reference="engine-refuses", remedy="podman info") from error
             raise
 
     def _once(
@@ -162,6 +161,8 @@ class Transport:
             yield from response.iter_content(None)
         except _BROKEN as error:
             raise self._gone(f"{method} {path}: {_why(error)}") from error
+        finally:
+            response.close()  # who has enough does not read on
 
     def _bounded(self, method: str, path: str, work: Callable[[], T], bound_s: float) -> T:
         """Do work that talks to the engine, in a thread that is abandoned when the bound is reached."""
@@ -222,29 +223,26 @@ class Transport:
     def _hangs(self, method: str, path: str, seconds: float) -> NoAnswer:
         self._health.silent = True
         message = f"Podman at {self.url} does not answer: nothing to {method} {path} for {seconds:.0f} s"
-        remedy = f"{self._ask_it}  # is its process stopped, or the host overloaded?"
-        return NoAnswer(message, reference="engine-hangs", remedy=remedy)
+        return NoAnswer(
+            message, reference="engine-hangs", remedy="podman info  # is it stopped, or the host overloaded?"
+        )
 
     def _gone(self, why: str) -> NoAnswer:
         self._health.silent = True
-        if self._health.answered:
-            return NoAnswer(
-                f"Podman at {self.url} answered before and does not any more: {why}",
-                reference="engine-gone",
-                remedy=f"{self._ask_it}  # who has ended its service? Once it answers, run it again",
-            )
         message = f"cannot talk to Podman at {self.url}: {why}"
-        return NoAnswer(message, reference="engine-unreachable", remedy=self._ask_it)
-
-    @property
-    def _ask_it(self) -> str:
-        return f"podman --url {shlex.quote(self.url)} info"
+        if self._health.answered:
+            message = f"Podman at {self.url} answered before and does not any more: {why}"
+        return NoAnswer(
+            message,
+            reference="engine-gone",
+            remedy=f"podman --url {self.url} info  # who has ended its service? Once it answers, run it again",
+        )
 
     def _nonsense(self, method: str, path: str, what: str) -> NoAnswer:
         return NoAnswer(
             f"Podman at {self.url} answered {method} {path} with what cannot be understood: {what}",
             reference="engine-nonsense",
-            remedy=f"{self._ask_it}  # is it Podman that answers there?",
+            remedy="podman info  # is it Podman that answers there?",
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -107,6 +108,15 @@ class ContainerSpec:
         limit = self.memory_mb * 1024 * 1024
         memory = {"memory": {"limit": limit, "swap": limit}}
         return {**memory, "unified": {"memory.oom.group": "1"}} if self.cgroup_v2 else memory
+
+    @property
+    def mac(self) -> str | None:
+        """A hardware address that follows from `address`, and so is the same when the container is started again.
+
+        Podman makes up a new one each time; its neighbours, which know the old one for half a minute, do not reach it.
+        """
+        packed = ipaddress.ip_address(self.address).packed if self.address else b""
+        return ":".join(f"{byte:02x}" for byte in (0x0A, 0x58, *packed[-4:])) if packed else None
 
 
 @dataclass(frozen=True, kw_only=True)

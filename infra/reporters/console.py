@@ -68,7 +68,10 @@ class ConsoleReporter(Reporter):
         if path := report.critical_path():
             chain = " > ".join(f"{step.name} {step.duration_s:.1f}" for step in path)
             self._line(f"critical path: {chain} = {sum(s.duration_s for s in path):.1f} s", "dim")
-        self._line(report.sentence(), "bold green" if report.exit_code == 0 else "bold red")
+        if report.not_again is not None:
+            self._line(f"not repeated: {report.not_again}", "")
+        good = "bold yellow" if report.flaky else "bold green"
+        self._line(report.sentence(), good if report.exit_code == 0 else "bold red")
 
     def failed(self, outcome: Outcome, blame: Blame, cause: Cause) -> None:
         self._told = cause

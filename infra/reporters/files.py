@@ -15,6 +15,8 @@ from infra.placeholders import one_line
 from infra.report import Case, Report, StepResult
 from infra.watch import Reporter
 
+_MESSAGE = 16 * 1024
+
 
 class FilesReporter(Reporter):
     """Writes the run directory's files when the run is over; `mask` takes secrets out of all of them."""
@@ -58,7 +60,15 @@ def masked(report: Report, mask: Callable[[str], str]) -> Report:
 
 
 def _masked_case(case: Case, mask: Callable[[str], str]) -> Case:
-    return replace(case, name=mask(case.name), message=mask(case.message), location=mask(case.location))
+    return replace(case, name=mask(case.name), message=_short(mask(case.message)), location=mask(case.location))
+
+
+def _short(message: str) -> str:
+    """What a test says, without what it says too much: the suite's own log has more of it."""
+    if len(message) <= _MESSAGE:
+        return message
+    cut = f"[{len(message) - _MESSAGE} characters were cut here]"
+    return "\n".join((message[: _MESSAGE // 2], cut, message[-_MESSAGE // 2 :]))
 
 
 def junit(report: Report) -> str:
@@ -66,6 +76,7 @@ def junit(report: Report) -> str:
     root = ElementTree.Element("testsuites")
     name = f"{report.service}.{report.tier}"
     stack = ElementTree.SubElement(root, "testsuite", name=f"{name}.stack", tests=str(len(report.steps)))
+    _attempts(stack, report)
     failures = [case for case in report.suite.cases if case.state == "failed"] if report.suite else []
     failed_steps = 0
     for step in report.steps:
@@ -103,6 +114,20 @@ def junit(report: Report) -> str:
                 ElementTree.SubElement(case, "skipped", message=_legal(case_.message))
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
+def _attempts(stack: ElementTree.Element, report: Report) -> None:
+    """Say in properties which attempt this is: one that passed only then must not look like any other."""
+    if report.most_attempts > 1:
+        told = {
+            "attempt": report.attempt,
+            "most_attempts": report.most_attempts,
+            "retry_of": report.retry_of or "",
+            "flaky": str(report.flaky).lower(),
+        }
+        properties = ElementTree.SubElement(stack, "properties")
+        for key, value in told.items():
+            ElementTree.SubElement(properties, "property", name=f"infra.{key}", value=str(value))
 
 
 def _legal(text: str) -> str:
@@ -179,6 +204,25 @@ def _or_dash(number: float | None) -> str:
     return "-" if number is None else f"{number:g}"
 
 
+def _attempts_of(report: Report) -> list[str]:
+    if report.most_attempts == 1:
+        return []
+    lines = [f"    {one.run}: {one.outcome}, {one.reference or 'no cause'}" for one in report.attempts]
+    more = "It is repeated." if report.goes_again else f"It is not repeated: {report.not_again or 'it was the last'}."
+    return [f"## Attempt {report.attempt} of {report.most_attempts}", "", more, "", *lines, ""]
+
+
+def _scene(report: Report) -> list[str]:
+    if report.scene is None:
+        return []
+    lines = []
+    if report.scene.missing:
+        lines += ["## What could not be had", "", *(f"- {line}" for line in report.scene.missing), ""]
+    for section in report.scene.sections:
+        lines += [f"## {section.title}", "", *(f"    {line}" for line in section.lines), ""]
+    return lines
+
+
 def _cell(text: str) -> str:
     return text.replace("|", "/")
 
@@ -199,6 +243,8 @@ def diagnosis(report: Report) -> str:
         "",
         *(f"    {line}" for line in cause.evidence or ("none was found",)),
         "",
+        *_attempts_of(report),
+        *_scene(report),
         "## Steps",
         "",
         "| step | status | seconds | note |",

@@ -6,10 +6,12 @@ skipped. A skip with a reason was asked for by the spec itself; pending and unfo
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +19,7 @@ from infra.model import GinkgoSuite
 from infra.report import SETUP, Case, SuiteResult
 
 _FAILED = ("failed", "panicked", "interrupted", "aborted", "timedout")
+_CUT_OFF = ("interrupted", "aborted")
 _NANO = 1e9
 
 
@@ -29,6 +32,7 @@ class Ginkgo:
     tool = "github.com/onsi/ginkgo/v2/ginkgo"
     # Asked where it hangs: Ginkgo for its running specs, then Go for all goroutines.
     hang = (signal.SIGUSR1, signal.SIGQUIT)
+    end = signal.SIGTERM
 
     def command(self, program: Sequence[str], args: Sequence[str], report: Path) -> tuple[str, ...]:
         """Return the command line: ours, the catalogue's, then what a person gave after `--`."""
@@ -96,10 +100,18 @@ def _cases(spec: dict[str, Any], allowed_skips: Sequence[str]) -> Iterator[Case]
             location=_location(failure),
             unexpected=skipped_itself and name not in allowed_skips,
             worker=int(spec.get("ParallelProcess") or 0) or None,
+            ended_at=_moment(spec.get("EndTime")),
+            cut_off=state in _CUT_OFF,
         )
     elif state in _FAILED:
         name = f"{SETUP} {kind}"
         yield Case(name=name, state="failed", message=message, location=_location(failure), setup=True)
+
+
+def _moment(text: object) -> float | None:
+    with contextlib.suppress(ValueError):
+        return datetime.fromisoformat(str(text)).timestamp()
+    return None
 
 
 def _state(state: str) -> Literal["passed", "failed", "skipped"]:

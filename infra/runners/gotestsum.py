@@ -34,6 +34,7 @@ class Gotestsum:
     report = "gotestsum.jsonl"
     tool = "gotest.tools/gotestsum"
     hang = (signal.SIGQUIT,)
+    end = signal.SIGTERM
 
     def command(self, program: Sequence[str], args: Sequence[str], report: Path) -> tuple[str, ...]:
         """Return the command line: ours, then for `go test` the catalogue's and what a person gave after `--`.
@@ -73,6 +74,7 @@ class Gotestsum:
 class _Test:
     state: str = ""
     elapsed_s: float = 0.0
+    ended_at: float | None = None
     output: list[str] = field(default_factory=list)
 
 
@@ -96,6 +98,7 @@ class _Package:
                     self.timed_out = f"timeout: {text.removeprefix('panic: ').strip()} in {self.name}"
             case "pass" | "fail" | "skip" as state if test.state != "fail":  # with -count=2, one failure is enough
                 test.state, test.elapsed_s = state, float(event.get("Elapsed") or 0.0)
+                test.ended_at = datetime.fromisoformat(event["Time"]).timestamp() if "Time" in event else None
         self.broken = self.broken or "FailedBuild" in event
 
     def cases(self, allowed_skips: Sequence[str]) -> Iterator[Case]:
@@ -130,6 +133,8 @@ class _Package:
             message=message,
             location=location,
             unexpected=test.state == "skip" and full not in allowed_skips,
+            ended_at=test.ended_at,
+            cut_off=test.state not in ("pass", "fail", "skip"),
         )
 
 

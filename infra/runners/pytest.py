@@ -35,6 +35,8 @@ class Pytest:
     tool = None
     # pytest has Python's faulthandler on: all threads' stacks, and the process ends.
     hang = (signal.SIGABRT,)
+    # Of a SIGTERM it dies without its report.
+    end = signal.SIGINT
 
     def command(self, program: Sequence[str], args: Sequence[str], report: Path) -> tuple[str, ...]:
         """Return the command line: ours, the catalogue's, then what a person gave after `--`: paths of it are all."""
@@ -105,11 +107,12 @@ def _cases(element: ElementTree.Element, allowed_skips: Sequence[str]) -> Iterat
     yield case
 
 
-_ENDS = {
-    0: ("", "passed"),
-    1: ("tests-failed", "tests failed"),
-    2: ("suite-exit-code", "it was interrupted, or a file could not be imported"),
-    5: ("no-test-ran", "no test ran"),
+_ENDS = {1: "tests-failed", 5: "no-test-ran"}
+_MEANINGS = {
+    0: "passed",
+    1: "tests failed",
+    2: "it was interrupted, or a file could not be imported",
+    5: "no test ran",
 }
 
 
@@ -119,13 +122,13 @@ def ended(word: bytes) -> str:
         raise SuiteFailed(
             "pytest ended before it could say how its tests did: it crashed or was killed",
             reference="suite-killed",
-            remedy="run it again",
+            remedy="python3 -m pytest  # run it again",
         )
     told = json.loads(word)
     code = int(told["exit_code"])
-    reference, meaning = _ENDS.get(code, ("suite-exit-code", "see its output"))
-    said = told["said"] or meaning
+    said = told["said"] or _MEANINGS.get(code, "see its output")
     if code != 0:
         message = f"pytest ended with exit code {code}: {said}"
-        raise SuiteFailed(message, reference=reference, remedy="look at what pytest has said")
+        remedy = "python3 -m pytest --last-failed  # what it has said is above"
+        raise SuiteFailed(message, reference=_ENDS.get(code, "suite-exit-code"), remedy=remedy)
     return f"run by pytest: {said}"

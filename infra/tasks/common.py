@@ -7,13 +7,14 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from infra import bootstrap, lease, plan, settings, signals
+from infra import bootstrap, lease, run_names, settings, signals
+from infra.engine.client import Engine
 from infra.errors import Ended
 from infra.lease import Lease
 from infra.reporters.console import ConsoleReporter
@@ -55,8 +56,16 @@ def told() -> Iterator[None]:
 @contextmanager
 def engine() -> Iterator[Lease]:
     """Reach the engine for a task that is no run; interrupts end it like any other."""
-    with signals.caught(), lease.hold(plan.new_run(), "infra", "none", looks=True) as held:
+    with signals.caught(), lease.hold(run_names.new_run(), "infra", "none", looks=True) as held:
         yield held
+
+
+@contextmanager
+def engine_of(run: str) -> Iterator[Engine]:
+    """Reach the engine for a task; that of a run that goes on here is at hand, and is what its own suite should use."""
+    with signals.caught(), ExitStack() as stack:
+        at_hand = lease.engine_at_hand(run) if run else None
+        yield at_hand or stack.enter_context(lease.hold(run_names.new_run(), "infra", "none")).engine
 
 
 def reporter(*, verbose: bool) -> ConsoleReporter:
@@ -73,11 +82,20 @@ def request(
     fresh: bool = False,
     verbose: bool = False,
     args: tuple[str, ...] = (),
+    retries: int = 0,
 ) -> Request:
     """Return what was asked for, with the PATH that finds what bootstrap has installed."""
     path = bootstrap.tool_path(root())
     return Request(
-        service=service, tier=tier, run=run or None, ports=ports, fresh=fresh, follow=verbose, args=args, path=path
+        service=service,
+        tier=tier,
+        run=run or None,
+        ports=ports,
+        fresh=fresh,
+        follow=verbose,
+        args=args,
+        path=path,
+        retries=retries,
     )
 
 

@@ -25,12 +25,11 @@ def explain(_: Context, reference: str, json: bool = False) -> None:
             raise Invalid(what, reference="unknown-cause", remedy="invoke infra.explain all  # lists them")
         text = table.page(reference) or ""
         if json:
-            common.show({"reference": reference, "blame": rule.blame, "hint": rule.hint, "page": text})
+            common.show({"reference": reference, "blame": rule.blame, "hint": rule.shown_hint, "page": text})
             return
         print(f"{reference} (blame: {_BLAMES.get(rule.blame, rule.blame)})\n\n{text}\n\nto do: {rule.shown_hint}")
 
 
 _BLAMES = {
     "component": "product, where its image is built from the workspace or it is a job; else infrastructure",
-    "raised": "as the report says",
 }

@@ -80,7 +80,9 @@ def _number(text: str, flag: str) -> float:
     except ValueError:
         value = -1.0
     if value < 0:
-        raise Invalid(f'{flag} is a number, not "{text}"', reference="arguments", remedy=f"{flag} 7")
+        raise Invalid(
+            f'{flag} is a number, not "{text}"', reference="arguments", remedy=f"invoke images.prune {flag} 7"
+        )
     return value
 
 

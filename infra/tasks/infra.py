@@ -10,7 +10,7 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
-from infra import isolation, labels, lease_names, lock, plan, rundir, sweep
+from infra import components, isolation, labels, lease_names, lock, plan, rundir, sweep
 from infra import status as status_of
 from infra.catalog.declared import Catalog
 from infra.catalog.loading import load
@@ -26,6 +26,7 @@ from infra.settings import Settings
 from infra.stack import DEFAULT_GRACE_S, stop
 from infra.sweep import FoundRun
 from infra.tasks import common
+from infra.tasks import components as treated
 from infra.tasks.doctor import doctor
 from infra.tasks.explain import explain
 
@@ -94,9 +95,8 @@ def status(_: Context, service: str = "", tier: str = "", run: str = "", json: b
             catalog.service(service)
         if tier and tier not in get_args(Tier):
             known = ", ".join(get_args(Tier))
-            raise Invalid(
-                f'unknown tier "{tier}" (known: {known})', reference="unknown-tier", remedy="leave --tier out"
-            )
+            what = f'unknown tier "{tier}" (known: {known})'
+            raise Invalid(what, reference="unknown-tier", remedy="invoke infra.status  # leave --tier out")
         found = [one for one in sweep.runs(held.engine) if status_of.selected(one, service, tier, run)]
         shown = [status_of.describe(held.engine, catalog, one) for one in found]
         if json:
@@ -122,7 +122,8 @@ def env(
     """Print the environment that a suite gets from the stack that is up."""
     with common.told(), common.engine() as held:
         if format not in ("dotenv", "json"):
-            raise Invalid(f'--format is dotenv or json, not "{format}"', reference="arguments", remedy="--format json")
+            again = f"invoke infra.env{f' --service {service}' if service else ''} --format json"
+            raise Invalid(f'--format is dotenv or json, not "{format}"', reference="arguments", remedy=again)
         settings = common.read_settings()
         catalog = load(settings.catalog)
         found = status_of.one_run(held.engine, catalog, service, tier, run)
@@ -135,6 +136,7 @@ def env(
             "INFRA_RUN": found.run,
             "INFRA_SERVICE": found.service,
             "INFRA_RUN_DIR": str(settings.runs / found.run),
+            "INFRA_INVOKE": str(components.program(settings, settings.runs / found.run)),
         }
         if json or format == "json":
             common.show(values)
@@ -153,7 +155,8 @@ def logs(_: Context, service: str = "", tier: str = "integration", run: str = ""
         names = [step.name for step in made.steps]
         if component and component not in names:
             what = f'no component "{component}" in the stack of {found.service} ({", ".join(names)})'
-            raise Invalid(what, reference="unknown-component", remedy=f"--component {names[0]}")
+            again = f"invoke infra.logs --run {found.run} --component {names[0]}"
+            raise Invalid(what, reference="unknown-component", remedy=again)
         for step in made.steps:
             if component in ("", step.name) and held.engine.state(step.container) is not None:
                 for line in made.mask(held.engine.logs(step.container)).splitlines():
@@ -253,11 +256,12 @@ def _owner(one: FoundRun) -> str:
 def _refuse_foreign(one: FoundRun) -> None:
     """Refuse to end a run that is nobody's to end from here: its owner lives, or cannot be seen."""
     if one.kept is None and one.life is not Life.DEAD:
+        here = one.owner if one.life is Life.ALIVE else None
         lives = "lives" if one.life is Life.ALIVE else "cannot be seen from here"
         raise NotReady(
             f"run {one.run} of {one.service} is going on: {_owner(one)} owns it and {lives}",
             reference="run-is-alive",
-            remedy="end it where it runs (Ctrl-C, or kill that process)",
+            remedy=f"kill {here.pid}  # or Ctrl-C there" if here else "invoke infra.status  # end it where it runs",
             blame="user",
         )
 
@@ -268,7 +272,7 @@ def _refuse_used(one: FoundRun) -> None:
         raise NotReady(
             f"the stack of run {one.run} is in use: run {run} (process {owner.pid}) has its suite going in it",
             reference="stack-in-use",
-            remedy=f"wait until run {run} has ended, or end it where it runs (Ctrl-C, or kill {owner.pid})",
+            remedy=f"kill {owner.pid}  # ends run {run}; or wait until it has ended",
             blame="user",
         )
 
@@ -286,4 +290,4 @@ def _swept(engine: Engine, one: FoundRun, *, quiet: bool = False) -> None:
         print(f"removed run {one.run} of {one.service} {one.tier}")
 
 
-namespace = Collection("infra", show_plan, up, status, env, logs, down, gc, explain, doctor)
+namespace = Collection("infra", show_plan, up, status, env, logs, down, gc, explain, doctor, *treated.TASKS)

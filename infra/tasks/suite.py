@@ -6,7 +6,8 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
-from infra.execute import execute
+from infra import retry
+from infra.attempts import execute
 from infra.tasks import common
 
 
@@ -17,6 +18,7 @@ from infra.tasks import common
         "run": "the run's name, 8 hex digits",
         "ports": "fixed (the catalogue's) or auto (any free ones)",
         "fresh": "start a stack of its own even where one is up",
+        "retry_infra": "repeat so often a run that the infrastructure has ended and no test has failed (0)",
         "verbose": "stream the logs of builds and containers",
     }
 )
@@ -27,6 +29,7 @@ def run(
     run: str = "",
     ports: str = "fixed",
     fresh: bool = False,
+    retry_infra: str = "",
     verbose: bool = False,
 ) -> None:
     """Start the stack, run the suite, always clean up. What stands after -- goes to the suite."""
@@ -40,6 +43,7 @@ def run(
             fresh=fresh,
             verbose=verbose,
             args=common.remainder(),
+            retries=retry.number(retry_infra, retry.FLAG) if retry_infra else settings.retry_infra,
         )
         report = execute(settings, request, common.reporter(verbose=verbose), "suite")
     common.leave(report.exit_code)

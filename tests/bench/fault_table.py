@@ -47,9 +47,9 @@ def render(rows: Sequence[dict[str, Any]], load: float) -> str:
     lines = [
         "# Recorded faults, and how each is told",
         "",
-        "Written by `python -m tests.bench.fault_table`: the tests `test_fNN_...` cause each for real (or feed its recorded",
-        "words, where it says so) and keep the first line that a person sees. Seconds are from the moment that",
-        "the engine, the container or the suite shows it, to that line; `-` where the run itself meets it.",
+        "Written by `python -m tests.bench.fault_table`: the tests `test_fNN_...` cause each for real (or feed its",
+        "recorded words, where it says so) and keep the first line that a person sees. Seconds are from the",
+        "moment that the engine, the container or the suite shows it, to that line; `-` where the run itself meets it.",
         "",
         f"{when}, {os.cpu_count()} CPUs, load {load:.1f}; {len(seen)} of {FAULTS} faults"
         + (f", without {', '.join(missing)}" if missing else ""),

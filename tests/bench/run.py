@@ -13,7 +13,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests/bench"), str(ROOT / "tests/podman")
 import figures  # noqa: E402
 import rounds  # noqa: E402
 
-from infra import lease, plan, signals  # noqa: E402
+from infra import lease, run_names, signals  # noqa: E402
 from infra.errors import Ended, Interrupted  # noqa: E402
 
 PAGE = ROOT / "docs" / "figures.md"
@@ -27,7 +27,7 @@ def main() -> int:
     options = parser.parse_args()
     if options.rounds < 1:
         parser.error("--rounds is at least 1")
-    run = plan.new_run()
+    run = run_names.new_run()
     try:
         with signals.caught() as interrupts, lease.hold(run, rounds.SERVICE, "integration") as held:
             with rounds.Bench.prepared(held, interrupts) as bench:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from faults import small_catalog, small_workspace
 from killing import Ground, new_run, until_clean
 from product import CATALOG, WORKSPACE, Podman, Project
 
@@ -44,6 +45,23 @@ def make_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Proj
 
     def make(*, catalog: Path = CATALOG, workspace: Path = WORKSPACE) -> Project:
         return Project.make(tmp_path_factory.mktemp("project"), catalog=catalog, workspace=workspace)
+
+    return make
+
+
+@pytest.fixture
+def faulty(tmp_path: Path, make_project: Callable[..., Project]) -> Callable[..., Project]:
+    """Make a project of a small catalogue and a small workspace."""
+
+    def make(
+        components: dict[str, str],
+        stack: list[str],
+        files: dict[str, str] | None = None,
+        workspace: Path | None = None,
+        **more: object,
+    ) -> Project:
+        catalog = small_catalog(tmp_path / "catalog", components, stack, **more)  # type: ignore[arg-type]
+        return make_project(catalog=catalog, workspace=workspace or small_workspace(tmp_path / "workspace", files))
 
     return make
 

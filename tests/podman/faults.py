@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from product import CATALOG, Done, Project, eventually, free_ports, new_run
+from product import CATALOG, Done, Going, Project, eventually, free_ports, new_run
 
 from infra.causes.table import BY_REFERENCE
 
@@ -68,6 +68,11 @@ def caused(project: Project, service: str = "faulty", *words: str, ports: str = 
     return Fault(done, project.report(run), project.runs / run)
 
 
+def ended(project: Project, going: Going) -> Fault:
+    """The fault of a run that was watched while it went on."""
+    return Fault(Done((), going.ends(), going.text, ""), project.report(going.run), project.runs / going.run)
+
+
 def is_told(
     fault: Fault,
     *,
@@ -83,7 +88,7 @@ def is_told(
     cause, text = fault.cause, fault.done.text
     assert (cause["reference"], fault.report["blame"], fault.done.code) == (reference, blame, code), text
     assert reference in BY_REFERENCE, f"{reference} has no rule, so infra.explain knows nothing of it"
-    assert BY_REFERENCE[reference].blame in (blame, "component", "raised")
+    assert BY_REFERENCE[reference].blame in (blame, "component")
     assert cause["step"] == step
     assert fault.report["left_behind"] == []
     where = f"{step}: " if step else ""

@@ -43,7 +43,7 @@ def test_a_wrong_catalogue_is_one_message_and_nothing_is_started(
     assert len(told) == 1, done.text
     assert said in told[0]
     assert str(catalog / file) in told[0]
-    assert any(line.startswith("  to do: ") for line in done.lines)
+    assert any("; to do: ${EDITOR:-vi} " in line for line in done.lines)
     assert "Traceback" not in done.text
     report = project.report(run)
     assert (report["outcome"], report["blame"], report["steps"], report["engine"]) == ("invalid", "user", [], None)
@@ -53,13 +53,18 @@ def test_a_wrong_catalogue_is_one_message_and_nothing_is_started(
 def test_a_catalogue_that_is_not_there_is_told_with_where_it_was_looked_for(project: Project, tmp_path: Path) -> None:
     done = project.invoke("infra.plan", "--service", "notification", INFRA_CATALOG=str(tmp_path / "none"))
     assert done.code == 78
-    assert done.err.splitlines()[0] == f"invalid: INFRA_CATALOG: no folder at {tmp_path / 'none'}"
+    assert done.err.splitlines()[0] == (
+        f"invalid: INFRA_CATALOG: no folder at {tmp_path / 'none'}; "
+        "to do: unset INFRA_CATALOG  # or let it name the catalog's folder"
+    )
 
 
 def test_the_words_of_the_environment_are_checked(project: Project) -> None:
     done = project.invoke("infra.plan", "--service", "notification", INFRA_IMAGES="remote")
     assert done.code == 78
-    assert done.err.splitlines()[0] == 'invalid: INFRA_IMAGES is "remote"; it is one of auto, registry, local'
+    assert done.err.splitlines()[0] == (
+        'invalid: INFRA_IMAGES is "remote"; it is one of auto, registry, local; to do: unset INFRA_IMAGES'
+    )
 
 
 def test_without_podman_it_is_unavailable_with_the_command_that_installs_it(project: Project, tmp_path: Path) -> None:

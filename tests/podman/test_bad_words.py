@@ -19,14 +19,22 @@ def private_folders(run: str) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "said", "to_do"),
     [
-        (("--service", "notificatoin"), 'unknown service "notificatoin"; did you mean "notification"?', "--service "),
-        ((), "no service given", "--service aianalysis|contextapi|"),
+        (
+            ("--service", "notificatoin"),
+            'unknown service "notificatoin"; did you mean "notification"?',
+            "invoke infra.plan --service notification  # ",
+        ),
+        ((), "no service given", "invoke infra.plan --service "),
         (
             ("--service", "notification", "--tier", "integratoin"),
             'has no tier "integratoin"; did you mean "integration"?',
-            "--tier e2e|integration|unit",
+            "invoke infra.plan --service notification --tier integration  # there are: e2e, integration, unit",
         ),
-        (("--service", "notification", "--ports", "any"), '--ports is fixed or auto, not "any"', "--ports auto"),
+        (
+            ("--service", "notification", "--ports", "any"),
+            '--ports is fixed or auto, not "any"',
+            "invoke infra.plan --help",
+        ),
     ],
 )
 @pytest.mark.parametrize("task", ["suite.run", "infra.up"])

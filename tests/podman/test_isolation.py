@@ -296,7 +296,8 @@ def test_a_stack_that_was_made_with_other_migrations_has_no_databases_for_them(
     assert (
         f"not-ready: migrations: {NAME}-migrations-{up.run} of the stack that is up is declared otherwise" in done.out
     )
-    assert f"to do: invoke infra.down --service {NAME}, then infra.up; or --fresh --ports auto" in done.out
+    which = f"--service {NAME} --tier integration"
+    assert f"to do: invoke infra.down {which} && invoke infra.up {which}  # or --fresh --ports auto" in done.out
     assert up.databases("t") == before
 
 

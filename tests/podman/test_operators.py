@@ -359,7 +359,8 @@ def test_gc_with_a_run_ends_one_that_was_handed_over(light: Project, podman: Pod
     assert podman.left_of(up) == []
     # Ending it once more finds nothing, and says so.
     gone = light.invoke("infra.gc", "--run", up)
-    assert (gone.code, gone.err.splitlines()[0]) == (78, f"invalid: there is no run {up}")
+    assert gone.code == 78
+    assert gone.err.splitlines()[0] == f"invalid: there is no run {up}; to do: invoke infra.status"
 
 
 def test_down_of_nothing_is_no_error(light: Project) -> None:
@@ -490,7 +491,7 @@ def test_a_word_that_names_nothing_is_one_message(
     assert done.code == code, done.text
     assert done.text.count(said) == 1, done.text
     assert "Traceback" not in done.text
-    assert "  to do: " in done.text
+    assert "; to do: " in done.text
 
 
 def test_a_component_that_is_not_in_the_stack_is_told_with_those_that_are(light: Project, up: str) -> None:

@@ -163,7 +163,7 @@ class Ended:
     @property
     def causes(self) -> int:
         """How often a cause is told: each has one line of what to do."""
-        return self.text.count("  to do: ")
+        return self.text.count("; to do: ")
 
 
 @dataclass(frozen=True)
@@ -613,7 +613,7 @@ def test_infrastructure_that_fails_is_one_error_at_the_start_and_no_test_is_run(
 
 
 def test_what_to_do_names_the_options_of_pytest(ended: Callable[[str], Ended]) -> None:
-    assert "to do: --infra-service aianalysis|" in ended("unknown").text
+    assert "to do: invoke infra.plan --service " in ended("unknown").text
     assert "or use --infra-ports auto" in ended("taken").text
 
 

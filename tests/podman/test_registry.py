@@ -210,9 +210,8 @@ def test_a_manifest_that_the_registry_does_not_know_is_told_in_its_words(place: 
     assert done.code == 74, done.text
     assert (report["outcome"], report["exit_code"]) == ("no-image", 74)
     cause = report["cause"]
-    assert (cause["step"], cause["reference"]) == ("image redis", "pull-failed")
-    assert "docker.io/library/redis:no-such-tag could not be pulled" in cause["message"]
-    assert "manifest unknown" in cause["message"]
+    assert (cause["step"], cause["reference"]) == ("image redis", "image-unknown")
+    assert 'the registry has no image docker.io/library/redis:no-such-tag ("manifest unknown")' in cause["message"]
     assert "unknown" not in step_names(report), "no container was made"
 
 
@@ -243,7 +242,7 @@ def test_images_from_registries_alone_fail_where_none_answers(place: Place) -> N
         done, report = place.run("images.build", *PLAIN, INFRA_IMAGES="registry")
     assert done.code == 74, done.text
     cause = report["cause"]
-    assert (cause["step"], cause["reference"]) == ("image redis", "pull-failed")
+    assert (cause["step"], cause["reference"]) == ("image redis", "registry-unreachable")
     assert "connection refused" in cause["message"]
 
 

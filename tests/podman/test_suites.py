@@ -137,7 +137,7 @@ def test_a_suite_ends_with_its_outcome_its_reference_and_its_blame(
 def test_a_failing_suite_names_the_spec_and_where_it_is(ended: Callable[[str], Ended]) -> None:
     run = ended("failing")
     assert run.cause["message"] == "1 of 2 tests failed, first: Arithmetic gets a sum wrong"
-    assert "test/runner/failing/suite_test.go:19" in run.cause["remedy"]
+    assert "test/runner/failing/suite_test.go  # line 19" in run.cause["remedy"]
     assert {key: run.report["suite"][key] for key in ("tests", "passed", "failed", "skipped")} == {
         "tests": 2,
         "passed": 1,
@@ -145,7 +145,7 @@ def test_a_failing_suite_names_the_spec_and_where_it_is(ended: Callable[[str], E
         "skipped": 0,
     }
     said = next(line for line in run.done.lines if line.startswith("failed: "))
-    assert said == f"failed: suite: {run.cause['message']}"
+    assert said == f"failed: suite: {run.cause['message']}; to do: {run.cause['remedy']}"
 
 
 def test_specs_that_skip_themselves_are_named(ended: Callable[[str], Ended]) -> None:

@@ -127,7 +127,7 @@ def test_a_failed_set_up_is_the_cause_and_comes_first_and_once_and_is_no_test(tm
     assert error is not None
     assert error.reference == "suite-setup-failed"
     assert error.message == "[set-up] BeforeSuite failed: dial tcp: connection refused stack"
-    assert error.remedy == "/w/suite_test.go:42"
+    assert error.remedy == "${EDITOR:-vi} /w/suite_test.go  # line 42"
     assert len(error.evidence) == 1
     assert (result.tests, result.failed, result.skipped) == (2, 0, 2)
 

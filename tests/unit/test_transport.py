@@ -146,7 +146,7 @@ def test_half_an_answer_is_unavailable(ask: str, broken: bytes, serve: Serve) ->
     _, path, call = ASKS[ask]
     with pytest.raises(NoAnswer) as raised:
         call(Engine(serve({path: broken}).url))
-    assert raised.value.reference in ("engine-unreachable", "engine-nonsense")
+    assert raised.value.reference in ("engine-gone", "engine-nonsense")
 
 
 def test_a_pull_that_breaks_off_is_unavailable(serve: Serve) -> None:

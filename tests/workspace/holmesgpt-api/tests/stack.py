@@ -1,10 +1,12 @@
 """The stack, known by its environment alone, and a served application of the suite's own."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,23 @@ def required(name: str) -> str:
         make = "pytest --infra-service holmesgpt-api, or: nox -s integration-holmesgpt-api"
         pytest.fail(f"{name} is not set, so there is no stack. Make one: {make}", pytrace=False)
     return value
+
+
+@contextlib.contextmanager
+def frozen(component: str) -> Iterator[None]:
+    """Have a component of the stack keep its connections and answer nothing, while the block goes on."""
+    try:
+        infra("infra.pause", "--component", component)
+        yield
+    finally:
+        infra("infra.start", "--component", component)
+
+
+def infra(*words: str) -> None:
+    """Call the runner that has the stack."""
+    argv = [required("INFRA_INVOKE"), *words]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 class Storage:

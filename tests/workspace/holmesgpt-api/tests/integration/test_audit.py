@@ -15,7 +15,7 @@ from examples import INCIDENT, incident
 from holmesgpt_api.app import create_app
 from holmesgpt_api.audit import Counts, Policy
 from holmesgpt_api.settings import Settings
-from stack import Storage
+from stack import Storage, frozen
 
 pytestmark = pytest.mark.anyio
 
@@ -102,6 +102,16 @@ async def test_events_are_stored_once_although_an_answer_was_lost(settings: Sett
     async with running(app) as client:
         await client.post(INCIDENT, json=request)
     assert app.state.trail.counts.retries >= 1
+    assert len(await storage.trail(request)) == 2
+
+
+async def test_an_answer_does_not_wait_for_a_datastorage_that_hangs(app: FastAPI, storage: Storage) -> None:
+    request = incident()
+    async with running(app) as client:
+        with frozen("datastorage"):
+            async with asyncio.timeout(2):
+                assert (await client.post(INCIDENT, json=request)).status_code == 200
+    assert app.state.trail.counts.failed == 0
     assert len(await storage.trail(request)) == 2
 
 
