@@ -26,6 +26,8 @@ from infra.watch import Recorder
 _AUTO_PORT_TRIES = 5
 _SUBNET_TRIES = 5
 _SIGKILLED = 137
+_SETTLES = 10
+_SETTLE_S = 0.1
 DEFAULT_GRACE_S = 15.0
 # Below it are the network's own and, where a person attaches more to the network, those that the engine hands out.
 _FIRST_ADDRESS = 100
@@ -257,8 +259,15 @@ def stop(engine: Engine, container: str, grace_s: float) -> str | None:
     """Ask a container to end; return what is said of one that had to be killed when its time was over."""
     start = time.monotonic()
     engine.stop(container, grace_s)
+    if time.monotonic() - start < int(grace_s):
+        return None
     state = engine.state(container)
-    if state is None or state.exit_code != _SIGKILLED or time.monotonic() - start < int(grace_s):
+    for _ in range(_SETTLES):  # Podman 4.3.1 answers before it knows the exit code: "stopped", and 0
+        if state is None or state.status == "exited":
+            break
+        time.sleep(_SETTLE_S)
+        state = engine.state(container)
+    if state is None or state.exit_code != _SIGKILLED:
         return None
     return f"did not end at SIGTERM within its stop_grace of {grace_s:g} s, so it was killed (exit code 137)"
 
