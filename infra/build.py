@@ -213,7 +213,7 @@ def _why(work: _Work, code: int | None, tail: tuple[str, ...]) -> NoImage:
             places={
                 "log": f"{{folder}}/logs/{work.log.name}",
                 **request.places,
-                **disks.words(remote=work.lease.connection.remote),
+                **disks.words(remote=work.lease.connection.remote, root=work.lease.graph_root()),
             },
         ),
     )

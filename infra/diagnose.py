@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from infra import probes
 from infra.away import Mark
@@ -21,21 +22,34 @@ from infra.model import PostgresProbe
 from infra.plan import Plan, PlannedStep
 
 _LINES = 60
-_KILLED = (137, 143)
+# What came before that is no cause of an end.
+_SHORTLY_S = 20.0
 _PASSWORD = "password authentication failed"
 _NOT_STARTED = "not started yet"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """The stack in which a fault shows. `started` and `ports` grow with it; `memory` is what a component had."""
+    """The stack in which a fault shows. `started` and `ports` grow with it; `memory` is what a component had.
+
+    `stopping` has the containers that were seen while the engine was stopping them.
+    """
 
     engine: Engine
     plan: Plan
     started: list[PlannedStep]
     ports: Mapping[str, Mapping[str, int]]
     addresses: Mapping[str, str]
+    disk: Callable[[], Mapping[str, str]] = dict
+    stopping: set[str] = field(default_factory=set)
     memory: Callable[[str], MemoryFacts | None] = field(default=lambda _component: None)
+
+    def look_at(self, step: PlannedStep) -> ContainerState | None:
+        """Return a component's state, or None where it has no container; what passes is noted."""
+        state = self.engine.state(step.container)
+        if state is not None and state.status == "stopping":
+            self.stopping.add(step.container)
+        return state
 
     def gone(self, step: PlannedStep) -> NotReady:
         """Return the error for a container that does not exist any more."""
@@ -59,6 +73,8 @@ class Scene:
     def died(self, step: PlannedStep, state: ContainerState, doing: Doing) -> NotReady:
         """Return the error for a container that has ended, or in which the kernel has killed something."""
         error = self._judged(step, doing, state)
+        if state.dead and self._is_gone(step):  # removed by force: it was ended for that
+            error = self.gone(step)
         memory = self.memory(step.name)
         error.shown = state.finished if state.dead else memory.first_kill if memory is not None else None
         return error
@@ -133,7 +149,12 @@ class Scene:
                 others=dict(self._others()),
                 addresses=self.addresses,
                 files={f.path: FileFacts(mode=f"{f.mode:04o}", owner=f.owner) for f in step.files},
-                places={**self.plan.places, **step.places, "container": step.container},
+                places={
+                    **self.plan.places,
+                    **step.places,
+                    "container": step.container,
+                    **(self.disk() if "no space left" in said.lower() else {}),
+                },
                 asked_port=next((p.container for p in step.ports if p.name == getattr(step.ready, "port", None)), None),
                 waited_s=waited_s,
                 polls=polls,
@@ -149,7 +170,7 @@ class Scene:
             oom_flag=state.oom_killed,
             error=self.plan.mask(state.error),
             lived_s=lived if state.dead and lived is not None and lived >= 0 else None,
-            asked=self._asked(step) if state.dead and state.exit_code in _KILLED else (),
+            asked=self._asked(step, state) if state.dead else (),
             stop_grace_s=state.stop_grace_s,
             memory=self.memory(step.name),
             listens=sockets.listening(state.pid) if state.pid and doing == "gate" else None,
@@ -177,6 +198,12 @@ class Scene:
             return self.engine.state(step.container)
         return None
 
+    def _is_gone(self, step: PlannedStep) -> bool:
+        with contextlib.suppress(InfraError):
+            state = self.engine.state(step.container)
+            return state is None or state.status == "removing"
+        return False
+
     def log(self, step: PlannedStep) -> tuple[str, ...]:
         """Return the last lines of a component's log, secrets masked; none where it cannot be had."""
         with contextlib.suppress(InfraError):
@@ -184,12 +211,15 @@ class Scene:
             return tuple(map(self.plan.mask, self.engine.logs(step.container).splitlines()[-_LINES:]))
         return ()
 
-    def _asked(self, step: PlannedStep) -> tuple[str, ...]:
-        """Return what the engine was asked to do with a container, by its events."""
+    def _asked(self, step: PlannedStep, state: ContainerState) -> tuple[str, ...]:
+        """Return what the engine was asked to do with a container shortly before it ended."""
+        names = ["stop"] if step.container in self.stopping else []
+        since = state.finished - timedelta(seconds=_SHORTLY_S) if state.finished else None
         with contextlib.suppress(InfraError):
-            events = self.engine.event_names(step.container)
-            return tuple(name for name in events if name in ("stop", "kill", "restart"))
-        return ()
+            for event in self.engine.container_events(step.container):
+                if event.name in ("stop", "kill", "restart") and (since is None or event.at >= since):
+                    names.append(event.name)
+        return tuple(dict.fromkeys(names))
 
     def _waits_for(self, step: PlannedStep) -> tuple[str, ...]:
         """Ask the stack's PostgreSQL who holds what a job waits for."""

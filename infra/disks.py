@@ -65,19 +65,20 @@ def temporary() -> Disk:
     return _look("temporary files", private_folder("x").parent)
 
 
-def storage(stored: Stored | None = None) -> Disk:
+def storage(stored: Stored | None = None, root: Path | None = None) -> Disk:
     """Look at the disk of container storage on this host; `stored` is what of it is ours."""
+    root = root or store.graph_root()
     if stored is None:
-        return _look("container storage", store.graph_root())
+        return _look("container storage", root)
     cached = min(stored.bytes, sum(image.size for image in stored.images if cache.is_cached(image)))
-    return _look("container storage", store.graph_root(), ours=stored.bytes, cached=cached)
+    return _look("container storage", root, ours=stored.bytes, cached=cached)
 
 
 def full(*, remote: bool) -> Disk | None:
     """Return a disk that has no room for a build, or None. The storage of an engine elsewhere is not seen."""
     for disk in (temporary(), *(() if remote else (storage(),))):
         if disk.lacks:
-            return disk if disk.what == "temporary files" else _with_ours(disk)
+            return disk if disk.what == "temporary files" else _stored(store.graph_root())
     return None
 
 
@@ -100,17 +101,21 @@ def said(disk: Disk) -> str:
     return f"the disk of {disk.what} ({disk.path}) has too little room: {disk.described}; {disk.lacks}"
 
 
-def words(*, remote: bool) -> dict[str, str]:
-    """Return what the cause `disk-full` says of the disk that is fuller, for an error that has come up meanwhile."""
-    disks = (temporary(), *(() if remote else (storage(),)))
-    disk = min(disks, key=lambda one: one.free)
-    return {"disk": f" ({disk.what}, {disk.path}: {disk.described})", "disk_path": shlex.quote(disk.path)}
+def words(*, remote: bool, root: str | None = None) -> dict[str, str]:
+    """Return what the cause `disk-full` says of the disk that is fuller, for an error that has come up meanwhile.
+
+    `root` is the engine's own folder of its storage, where it may be another one than this user's.
+    """
+    where = Path(root) if root is not None else store.graph_root()
+    disk = min((temporary(), *(() if remote else (_stored(where),))), key=lambda one: one.free)
+    return {"disk": f" ({disk.what}, {disk.path}: {disk.described})", "disk_fix": disk.frees}
 
 
-def _with_ours(disk: Disk) -> Disk:
+def _stored(root: Path) -> Disk:
+    """The disk of a storage, with what of it is ours where that can be read."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        return storage(store.ours(store.graph_root()))
-    return disk
+        return storage(store.ours(root), root)
+    return storage(root=root)
 
 
 def _look(what: str, path: Path, *, ours: int | None = None, cached: int = 0) -> Disk:

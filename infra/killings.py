@@ -29,6 +29,11 @@ def kernel_log(container_id: str, log: Path = KERNEL_LOG) -> tuple[str, ...]:
     return killings(_messages(log), container_id)
 
 
+def readable(log: Path = KERNEL_LOG) -> bool:
+    """Whether the kernel's log can be read, so that what is not in it has not been."""
+    return os.access(log, os.R_OK)
+
+
 def is_alive(pid: int, proc: Path = PROC) -> bool:
     """Whether a process of this host runs; one that waits to be reaped does not."""
     try:

@@ -70,6 +70,13 @@ class Lease:
             workarounds=self.workarounds,
         )
 
+    def graph_root(self) -> str | None:
+        """Return the folder of the engine's storage, where it may be another than this user's Podman has."""
+        with contextlib.suppress(InfraError):
+            if self.connection.origin != "private service":
+                return str(self.engine.clone().info()["store"]["graphRoot"])
+        return None
+
     def cgroup_v2(self) -> bool:
         """Whether containers have control groups of version 2."""
         if not self.connection.remote:
@@ -212,5 +219,5 @@ def _hand_over(process: subprocess.Popen[bytes], connection: Connection, secrets
     raise Unavailable(
         f"the private Podman service did not start (exit code {process.poll()})",
         reference="engine-start",
-        remedy="podman system service --time=5 unix:///tmp/podman-test.sock",
+        remedy="less {folder}/logs/engine.log  # its own words; by hand: podman system service --time=5",
     )

@@ -49,7 +49,7 @@ class Gate:
             nonlocal polls, began, looked, settled
             polls += 1
             began = time.monotonic()
-            state = self.scene.engine.state(self.step.container)
+            state = self.scene.look_at(self.step)
             if state is None:
                 raise self.scene.gone(self.step)
             ended = state.dead and (self.step.kind != "job" or state.exit_code != 0)

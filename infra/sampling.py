@@ -86,6 +86,7 @@ class Sampler:
             failed_charges=total.failed,
             kernel=kernel,
             certain=kills > 0,
+            would_show=self._local and killings.readable(),
             first_kill=first_kill,
         )
 

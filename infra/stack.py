@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from infra import away, labels, ports, probes
+from infra import away, disks, labels, ports, probes
 from infra.diagnose import Scene
 from infra.engine import host
 from infra.engine.client import Engine
@@ -24,6 +25,9 @@ from infra.watch import Recorder
 
 _AUTO_PORT_TRIES = 5
 _SUBNET_TRIES = 5
+_SIGKILLED = 137
+_SETTLES = 10
+_SETTLE_S = 0.1
 DEFAULT_GRACE_S = 15.0
 # Below it are the network's own and, where a person attaches more to the network, those that the engine hands out.
 _FIRST_ADDRESS = 100
@@ -43,6 +47,7 @@ class Stack:
     ports: dict[str, dict[str, int]] = field(default_factory=dict)
     started: list[PlannedStep] = field(default_factory=list)
     addresses: dict[str, str] = field(default_factory=dict)
+    stopping: set[str] = field(default_factory=set)
     sampler: Sampler = field(init=False)
 
     def __post_init__(self) -> None:
@@ -93,6 +98,8 @@ class Stack:
             started=self.started,
             ports=self.ports,
             addresses=self.addresses,
+            disk=lambda: disks.words(remote=self.lease.connection.remote, root=self.lease.graph_root()),
+            stopping=self.stopping,
             memory=self.sampler.facts,
         )
 
@@ -113,7 +120,7 @@ class Stack:
 
     def _fault(self, step: PlannedStep) -> NotReady | None:
         """Return what is wrong with a component. What this run has taken away itself is no fault of anybody."""
-        state = self.engine.state(step.container)
+        state = self.scene.look_at(step)
         if state is not None and not state.dead and state.status != "paused":
             return self.scene.died(step, state, "watch") if self.sampler.child_killed(step.name, state) else None
         marks = away.marks(step.container)
@@ -177,11 +184,12 @@ class Stack:
         """Stop one component. Once `hurry` is set the call is left alone: the sweep kills what it waits for."""
         client = self.engine.clone()
 
-        def stop() -> None:
+        def work() -> None:
             with contextlib.suppress(InfraError):  # what cannot be asked is removed all the same
-                client.stop(step.container, step.stop_grace_s)
+                if said := stop(client, step.container, step.stop_grace_s):
+                    self.recorder.note(f"{step.name} {said}")
 
-        stopping = threading.Thread(target=stop, daemon=True)
+        stopping = threading.Thread(target=work, daemon=True)
         stopping.start()
         while stopping.is_alive() and not hurry.is_set():
             stopping.join(0.05)
@@ -245,6 +253,23 @@ class Stack:
                 client.follow_logs(step.container, lambda line: watch.log_line(step.name, self.plan.mask(line)))
 
         threading.Thread(target=follow, daemon=True).start()
+
+
+def stop(engine: Engine, container: str, grace_s: float) -> str | None:
+    """Ask a container to end; return what is said of one that had to be killed when its time was over."""
+    start = time.monotonic()
+    engine.stop(container, grace_s)
+    if time.monotonic() - start < int(grace_s):
+        return None
+    state = engine.state(container)
+    for _ in range(_SETTLES):  # Podman 4.3.1 answers before it knows the exit code: "stopped", and 0
+        if state is None or state.status == "exited":
+            break
+        time.sleep(_SETTLE_S)
+        state = engine.state(container)
+    if state is None or state.exit_code != _SIGKILLED:
+        return None
+    return f"did not end at SIGTERM within its stop_grace of {grace_s:g} s, so it was killed (exit code 137)"
 
 
 def subnets(pool: tuple[str, int] | None, run: str) -> Iterator[str]:

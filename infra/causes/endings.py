@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from infra import killings
 from infra.causes.facts import Facts, MemoryFacts
-from infra.causes.rules import Match, Rule, always, both, doing, either, exited, kind, told
+from infra.causes.rules import Match, Matcher, Rule, always, both, doing, either, exited, kind, told
 
 _AT_LIMIT = 0.97
 _FIRST_SECONDS = 2.0
-_KILLED = 137
+_SIGNALS = 128
+_KILLED = _SIGNALS + 9
 
 
 def _memory(facts: Facts) -> MemoryFacts:
@@ -29,6 +31,11 @@ def _seen(memory: MemoryFacts) -> tuple[str, ...]:
     return (*memory.kernel, f"{counted}; {peak}, {limit}")
 
 
+def _victims(memory: MemoryFacts) -> dict[str, str]:
+    names = sorted({victim.name for victim in killings.victims(memory.kernel)})
+    return {"victim": f"its process {', '.join(names)}" if names else "a process of it"}
+
+
 def _flagged(facts: Facts) -> Match | None:
     box = facts.container
     if box is None or not facts.dead or not box.oom_flag:
@@ -38,53 +45,67 @@ def _flagged(facts: Facts) -> Match | None:
 
 
 def _unflagged(facts: Facts) -> Match | None:
-    """The kernel has said so, or has counted it; the engine's flag is missing (cgroups v1 with runc)."""
+    """The kernel has said so, or has counted it; the engine's flag is missing (cgroups v1 with runc).
+
+    It is the end of the container only where that ended by SIGKILL: it may have lost a child, and have ended later.
+    """
     memory = _memory(facts)
     if not facts.dead or not memory.certain:
         return None
-    return Match(values=_sizes(memory), evidence=(*_seen(memory), "the engine's state: OOMKilled is false"))
+    values = {**_sizes(memory), **_victims(memory)}
+    return Match(values=values, evidence=(*_seen(memory), "the engine's state: OOMKilled is false"))
 
 
 def _child(facts: Facts) -> Match | None:
     memory = _memory(facts)
     if facts.dead or facts.container is None or not (memory.certain or memory.oom_kills):
         return None
-    return Match(values=_sizes(memory), evidence=(*_seen(memory), "the engine's state: running, PID 1 is alive"))
+    values = {**_sizes(memory), **_victims(memory), "then": "the container runs on without it"}
+    return Match(values=values, evidence=(*_seen(memory), "the engine's state: running, PID 1 is alive"))
+
+
+def _ended_later(facts: Facts) -> Match | None:
+    return Match(values={"then": f"it ended with exit code {facts.container.exit_code}"}) if facts.container else None
 
 
 def _at_the_limit(facts: Facts) -> Match | None:
-    """The last look before a SIGKILL saw it at its limit. Nothing says that the kernel did it: no more is claimed."""
+    """The last look before a SIGKILL saw it at its limit. Nothing says that the kernel did it: no more is claimed.
+
+    A cache of files fills the limit too: where the kernel would have told of a kill, and has not, it was none.
+    """
     memory = _memory(facts)
-    if not memory.limit_mb or memory.peak_mb is None or memory.peak_mb < _AT_LIMIT * memory.limit_mb:
+    if memory.would_show or not memory.limit_mb or memory.peak_mb is None:
+        return None
+    if memory.peak_mb < _AT_LIMIT * memory.limit_mb:
         return None
     return Match(values=_sizes(memory), evidence=_seen(memory))
 
 
-def _grace_over(facts: Facts) -> Match | None:
-    """Somebody asked the engine to stop it, and it did not end within its time."""
-    box = facts.container
-    if box is None or "stop" not in box.asked:
-        return None
-    grace = f" within its {box.stop_grace_s:g} s" if box.stop_grace_s else " in time"
-    return Match(values={"grace": grace}, evidence=(f"the engine's events: {', '.join(box.asked)}",))
+def asked(what: str) -> Matcher:
+    """Somebody has asked the engine to do this with the container, and then it has ended."""
+
+    def match(facts: Facts) -> Match | None:
+        box = facts.container
+        if box is None or not facts.dead or what not in box.asked:
+            return None
+        grace = f"; its own grace is {box.stop_grace_s:g} s" if box.stop_grace_s and what == "stop" else ""
+        return Match(evidence=(f"asked of the engine before its end: {', '.join(box.asked)}{grace}",))
+
+    return match
 
 
-def _asked_to_kill(facts: Facts) -> Match | None:
+def _by_signal(facts: Facts) -> Match | None:
     box = facts.container
-    if box is None or "kill" not in box.asked:
-        return None
-    return Match(values={"by": "through the engine"}, evidence=(f"the engine's events: {', '.join(box.asked)}",))
+    return Match() if box is not None and box.exit_code > _SIGNALS else None
 
 
 def _from_outside(facts: Facts) -> Match | None:
-    """No stop and no kill of the engine's, and no sign of memory: a signal from the host."""
-    box = facts.container
-    if box is None or box.memory is None:
+    """No kill of the engine's, it was not seen stopping, and the kernel has not killed it: a signal from the host."""
+    memory = _memory(facts)
+    if not memory.would_show:
         return None
-    return Match(
-        values={"by": "past the engine"},
-        evidence=("the engine's events: it died, nobody had it stopped or killed", *_seen(box.memory)),
-    )
+    told = "the engine's events have no kill of it, and it was not seen stopping"
+    return Match(evidence=(told, f"the kernel's log names no kill in it; {_seen(memory)[-1]}"))
 
 
 def _at_once(facts: Facts) -> Match | None:
@@ -94,7 +115,8 @@ def _at_once(facts: Facts) -> Match | None:
     return Match(values={"lived": f"{box.lived_s:.1f}"}) if facts.log else None
 
 
-RULES = (
+# What killed it, by the engine's and the kernel's word: before what its log says by the way.
+KILLS = (
     Rule(
         reference="out-of-memory",
         blame="component",
@@ -105,24 +127,40 @@ RULES = (
     Rule(
         reference="out-of-memory-unflagged",
         blame="component",
-        when=_unflagged,
-        message="killed by the kernel out of memory (exit code {code}), though the engine does not say so: "
+        when=both(exited(_KILLED), _unflagged),
+        message="the kernel killed {victim} out of memory (exit code {code}), though the engine does not say so: "
         "it took {peak} of {limit}",
         hint="${{EDITOR:-vi}} {component_file}  # raise memory_mb, or find what grows",
     ),
     Rule(
         reference="child-out-of-memory",
         blame="component",
-        when=_child,
-        message="the kernel killed a process of it out of memory, and its first one lives on: {peak} of {limit}",
+        when=either(_child, both(exited(), _unflagged, _ended_later)),
+        message="the kernel killed {victim} out of memory, and {then}: it took {peak} of {limit}",
         hint="${{EDITOR:-vi}} {component_file}  # raise memory_mb, or find what grows",
     ),
     Rule(
         reference="stop-grace-exceeded",
         blame="component",
-        when=both(exited(_KILLED), _grace_over),
-        message="it was asked to stop and did not end{grace}, so the engine killed it (exit code 137)",
-        hint="${{EDITOR:-vi}} {component_file}  # raise stop_grace, or have it end at SIGTERM",
+        when=both(exited(_KILLED), asked("stop")),
+        message="somebody had the engine stop it; it did not end in the time it was given, so the engine killed it "
+        "(exit code 137)",
+        hint="podman events --stream=false --since 10m --filter container={container}  # who stops it? It also has to "
+        "end at SIGTERM",
+    ),
+    Rule(
+        reference="stopped-through-engine",
+        blame="infrastructure",
+        when=asked("stop"),
+        message="somebody had the engine stop it (podman stop), and it ended with exit code {code}",
+        hint="podman events --stream=false --since 10m --filter container={container}  # who cleans up here?",
+    ),
+    Rule(
+        reference="killed-through-engine",
+        blame="infrastructure",
+        when=both(_by_signal, asked("kill")),
+        message="somebody had the engine kill it (podman kill) with {signal} (exit code {code})",
+        hint="podman events --stream=false --since 10m --filter container={container}  # who cleans up here?",
     ),
     Rule(
         reference="killed-at-memory-limit",
@@ -133,18 +171,12 @@ RULES = (
         hint="sudo dmesg | grep -i oom-kill  # the kernel's word; then raise memory_mb in {component_file}",
     ),
     Rule(
-        reference="killed-through-engine",
-        blame="infrastructure",
-        when=both(exited(_KILLED), _asked_to_kill),
-        message="somebody killed it through the engine (exit code 137)",
-        hint="podman events --stream=false --since 10m --filter event=kill  # who cleans up here?",
-    ),
-    Rule(
         reference="killed-from-outside",
         blame="infrastructure",
         when=both(exited(_KILLED), _from_outside),
-        message="somebody killed it with SIGKILL (exit code 137), past the engine; no stop, not memory ({peak_seen})",
-        hint="sudo dmesg | tail -50  # else: who runs kill -9 on this host?",
+        message="somebody killed it with SIGKILL (exit code 137): kill -9 on the host, or a stop without grace; "
+        "it was not memory ({peak_seen})",
+        hint="ps -eo pid,lstart,user,args --sort=-start_time | head -30  # who ends containers here?",
     ),
     Rule(
         reference="killed",
@@ -153,6 +185,9 @@ RULES = (
         message="killed with SIGKILL (exit code 137); by whom and why cannot be seen from here",
         hint="sudo dmesg | grep -i -e oom -e killed",
     ),
+)
+
+RULES = (
     Rule(
         reference="terminated",
         blame="infrastructure",
@@ -164,7 +199,7 @@ RULES = (
         reference="crashed",
         blame="component",
         when=exited(139, 134, 132, 135, 136),
-        message="it crashed with {signal} (exit code {code})",
+        message="it crashed with {signal} (exit code {code}); its log says: {telling}",
         hint="less {log}",
     ),
     Rule(
@@ -197,7 +232,7 @@ RULES = (
         reference="component-ended",
         blame="component",
         when=exited(0),
-        message="it ended by itself with exit code 0, and a service has to stay",
+        message="it ended with exit code 0, and a service has to stay: {last}",
         hint='${{EDITOR:-vi}} {component_file}  # a job? Then kind = "job"; else keep its command in the foreground',
     ),
     Rule(

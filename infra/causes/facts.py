@@ -14,7 +14,8 @@ Doing = Literal["start", "gate", "watch", "pull", "build", "engine", "call", "su
 class MemoryFacts:
     """What a container had of memory, in MiB. `kernel` are the kernel's own words of what it killed.
 
-    `certain` says that the kernel has killed in it; without it a peak at the limit is all there is.
+    `certain` says that the kernel has killed in it. `would_show` says that it would be known if it had: its log can be
+    read. Without either, a peak at the limit is all there is.
     """
 
     limit_mb: float | None = None
@@ -23,6 +24,7 @@ class MemoryFacts:
     failed_charges: int = 0
     kernel: tuple[str, ...] = ()
     certain: bool = False
+    would_show: bool = False
     first_kill: datetime | None = None
 
 
@@ -38,7 +40,8 @@ class FileFacts:
 class ContainerFacts:
     """A container as the engine and the kernel show it. Times in seconds.
 
-    `asked` are the engine's events of it that somebody else has caused, such as `stop` and `kill`, in order;
+    `asked` is what somebody else has asked the engine to do with it shortly before its end: `stop` where its state was
+    seen to be `stopping` (Podman 4.3.1 has no event of that) or an event says so, `kill` and `restart` by events;
     `listens` are the addresses on which something in it takes TCP connections, as in `0.0.0.0:8080`.
     """
 

@@ -8,16 +8,16 @@ RULES = (
     Rule(
         reference="disk-full",
         blame="infrastructure",
-        when=told(r"no space left on device", r"No space left on device", r"[Dd]isk quota exceeded.*(?:write|copy)"),
+        when=told(r"[Nn]o space left on device", r"(?:write|copy) [^:]+: [Dd]isk quota exceeded"),
         message="the disk is full{disk}: {line}",
-        hint="invoke infra.doctor --fix && df -h {disk_path}  # invoke images.prune frees more",
+        hint="{disk_fix}",
     ),
     Rule(
         reference="keyring-full",
         blame="infrastructure",
         when=told(r"join keyctl.*[Dd]isk quota exceeded", r"create (?:session )?key.*quota exceeded"),
-        message="the kernel's keyrings of this user are used up: leaked containers hold them",
-        hint="invoke infra.gc && cat /proc/key-users  # then: sysctl kernel.keys.maxkeys",
+        message="the kernel's keyrings of this user are used up, and each container wants one",
+        hint="invoke infra.gc && cat /proc/key-users  # still full? sudo sysctl -w kernel.keys.maxkeys=2000",
     ),
     Rule(
         reference="runtime-unfit",
@@ -29,7 +29,7 @@ RULES = (
             r"this version of runc doesn't work on cgroups v2",
         ),
         message="the OCI runtime does not fit this host: {line}",
-        hint='python3 noxfile.py -s bootstrap  # installs runc; or runtime = "runc" in the service\'s containers.conf',
+        hint="python3 noxfile.py -s bootstrap && unset CONTAINER_HOST  # installs runc, which a run's own service uses",
     ),
     Rule(
         reference="limits-too-low",
@@ -38,7 +38,7 @@ RULES = (
             r"setrlimit.*[Oo]peration not permitted", r"error setting rlimit", r"rlimit.*[Oo]peration not permitted"
         ),
         message="this host does not allow the open files or processes that the engine asks for: {line}",
-        hint="ulimit -Hn -Hu  # default_ulimits in the service's containers.conf must be within these",
+        hint="ulimit -Hn; ulimit -Hu  # default_ulimits in the service's containers.conf must be within these",
     ),
     Rule(
         reference="too-many-networks",

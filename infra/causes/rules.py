@@ -29,7 +29,7 @@ class Match:
 
 
 # Values that are commands themselves.
-COMMANDS = ("engine_fix", "again")
+COMMANDS = ("engine_fix", "engine_serve", "disk_fix", "again")
 _BY_SIGNAL = 128
 
 Matcher = Callable[[Facts], Match | None]

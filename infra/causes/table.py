@@ -15,6 +15,7 @@ from infra.errors import Blame, InfraError
 
 # The most specific first: what somebody has said before what a state shows, what a state shows before the unknown.
 RULES: tuple[Rule, ...] = (
+    *endings.KILLS,
     *hosts.RULES,
     *engines.RULES,
     *images.RULES,
@@ -41,6 +42,7 @@ _PLACES = {
     "workspace": ".",
     "registry": "docker.io",
     "engine_fix": "podman info",
+    "engine_serve": "podman info",
     "disk": "",
     "disk_path": "/var/tmp",
 }
@@ -114,6 +116,8 @@ def sentence_values(facts: Facts) -> dict[str, str]:
     code = box.exit_code if box is not None else facts.exit_code or 0
     memory = box.memory if box is not None else None
     peak = f"it had {memory.peak_mb:.0f} MiB" if memory and memory.peak_mb is not None else "no sign of it"
+    if memory is not None and memory.limit_mb and memory.peak_mb is not None:
+        peak += f" of {memory.limit_mb:.0f}"
     return {
         "step": facts.step,
         "service": facts.service,
@@ -130,6 +134,8 @@ def sentence_values(facts: Facts) -> dict[str, str]:
         "components": ", ".join(facts.others) or "none",
         "peak_seen": peak,
         **_PLACES,
+        "disk": "",
+        "disk_fix": "df -h /var/lib/containers /tmp  # invoke images.prune --days 0 drops what is cached of ours",
         "repository": facts.image,
         "again": f"invoke suite.run --service {facts.service}" if facts.service else "nox",
         "log": f"{{folder}}/logs/{facts.step}.log",

@@ -7,11 +7,11 @@ the engine says.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from infra.cgroups import Usage
-from infra.engine.types import Container, ContainerState, Image, Resource
+from infra.engine.types import Container, ContainerState, Event, Image, Resource
 
 _STORAGE = ("storage", "unknown", "")
 _MB = 1024 * 1024
@@ -79,6 +79,13 @@ def state(data: object) -> ContainerState:
         restarts=int(told.get("RestartCount") or 0),
         user=told["Config"].get("User") or "",
     )
+
+
+def event(data: object) -> Event:
+    """Return an event. Those of Docker's form have a number for the time."""
+    told = an_object(data)
+    name = a_text(told.get("status") or told.get("Action") or told.get("Status") or "")
+    return Event(name=name, at=datetime.fromtimestamp(int(told.get("timeNano") or 0) / 1e9, UTC))
 
 
 def _moment(text: str | None) -> datetime | None:

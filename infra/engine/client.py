@@ -17,7 +17,7 @@ import requests
 from infra.cgroups import Usage
 from infra.engine import answers, bodies, names
 from infra.engine.transport import EngineRefused, Transport
-from infra.engine.types import Container, ContainerSpec, ContainerState, Image, Resource, TarFile
+from infra.engine.types import Container, ContainerSpec, ContainerState, Event, Image, Resource, TarFile
 from infra.errors import Unavailable
 from infra.labels import Labels
 
@@ -46,7 +46,7 @@ class Engine(Transport):
             raise Unavailable(
                 f"Podman at {self.url} is {version}; {oldest} is the oldest supported",
                 reference="podman-too-old",
-                remedy=f"podman --url {self.url} version  # install {oldest} or newer there",
+                remedy=f"podman --url {self.url} version  # {oldest} or newer is wanted there",
                 blame="user",
             )
         return version
@@ -61,12 +61,11 @@ class Engine(Transport):
         response = self._call("GET", "/events", params=params)
         return tuple(line.decode("utf-8", "replace") for line in response.iter_lines() if line)
 
-    def event_names(self, container: str) -> tuple[str, ...]:
-        """Return what has happened to a container in the last day, by the events' names, in order."""
+    def container_events(self, container: str) -> tuple[Event, ...]:
+        """Return what has happened to a container in the last day, in order."""
         params = {"stream": "false", "since": "24h", "filters": json.dumps({"container": [container]})}
         response = self._call("GET", "/events", params=params)
-        events = (self._understood("GET", "/events", answers.an_object, line) for line in response.iter_lines() if line)
-        return tuple(str(event.get("status") or event.get("Action") or "") for event in events)
+        return tuple(self._understood("GET", "/events", answers.event, one) for one in response.iter_lines() if one)
 
     # -- containers
 

@@ -52,10 +52,12 @@ def discover(private: Path) -> Connection:
         for row in connections:
             if row.get("Name") == name:
                 return _named(row["URI"], f"CONTAINER_CONNECTION {name}", row.get("Identity"))
+        _podman()
+        known = ", ".join(str(row.get("Name")) for row in connections) or "none"
         raise Unavailable(
-            f'CONTAINER_CONNECTION is "{name}", but podman has no connection of that name',
+            f'CONTAINER_CONNECTION is "{name}", and Podman has no connection of that name (known: {known})',
             reference="no-connection",
-            remedy="podman system connection list",
+            remedy="unset CONTAINER_CONNECTION  # or name one of: podman system connection list",
             blame="user",
         )
     for row in connections:
@@ -65,7 +67,7 @@ def discover(private: Path) -> Connection:
         if path.exists() and _silence(f"unix://{path}") is None:
             url = f"unix://{path}"
             return Connection(url=url, origin="socket", remote=not host.serves(url))
-    return _private(private)
+    return _private(_podman(), private)
 
 
 def private_environment(folder: Path) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
@@ -82,7 +84,7 @@ def private_environment(folder: Path) -> tuple[tuple[tuple[str, str], ...], tupl
     return tuple(env.items()), said
 
 
-def _private(folder: Path) -> Connection:
+def _podman() -> str:
     podman = shutil.which("podman")
     if podman is None:
         raise Unavailable(
@@ -91,6 +93,10 @@ def _private(folder: Path) -> Connection:
             remedy=tools.tool("podman").install_command,
             blame="user",
         )
+    return podman
+
+
+def _private(podman: str, folder: Path) -> Connection:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     env, said = private_environment(folder)
     url = f"unix://{folder / 'podman.sock'}"
@@ -106,18 +112,36 @@ def _private(folder: Path) -> Connection:
 def _named(url: str, origin: str, identity: str | None) -> Connection:
     podman = ("podman", "--url", url, *(("--identity", identity) if identity else ()))
     if why := _silence(url, identity or None):
-        fix = f"unset {origin.split(maxsplit=1)[0]}" if origin.isupper() else "podman system connection list"
         raise judged(
             Unavailable,
             Facts(
                 doing="engine",
                 step="engine",
                 kind="run",
-                said=f"at {url} ({origin}): {why}",
-                places={"engine_fix": f"{fix}  # or start what serves it; ask: podman --url {url} info"},
+                said=why.removeprefix(f"cannot talk to Podman at {url}: ").removeprefix("GET /_ping: "),
+                places={
+                    "url": url,
+                    "origin": origin,
+                    "engine_fix": _fix(origin),
+                    "engine_serve": _fix(origin) + _serve(url),
+                },
             ),
         )
     return Connection(url=url, origin=origin, identity=identity or None, podman=podman, remote=not host.serves(url))
+
+
+def _serve(url: str) -> str:
+    return f"; or serve it: podman system service --time=0 {url} &" if url.startswith("unix:///") else ""
+
+
+def _fix(origin: str) -> str:
+    """What a person may paste where a named engine does not answer."""
+    variable = origin.partition(" ")[0]
+    if variable == "CONTAINER_HOST":
+        return "unset CONTAINER_HOST  # a run then starts a Podman of its own"
+    if variable == "CONTAINER_CONNECTION":
+        return "unset CONTAINER_CONNECTION  # or mend it: podman system connection list"
+    return f"podman system connection list  # then mend or remove the {origin}"
 
 
 def _connections() -> list[dict[str, str]]:

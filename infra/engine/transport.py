@@ -64,9 +64,10 @@ class NoAnswer(Unavailable):
 
 @dataclass
 class _Health:
-    """What a client and its clones have learned of the engine: whether the last call had no answer."""
+    """What a client and its clones have learned of the engine: whether the last call had no answer, and any had one."""
 
     silent: bool = False
+    answered: bool = False
 
 
 class Transport:
@@ -193,7 +194,7 @@ class Transport:
             if _timed_out(error):
                 raise self._hangs(method, path, time.monotonic() - start) from error
             raise self._gone(f"{method} {path}: {_why(error)}") from error
-        self._health.silent = False
+        self._health.silent, self._health.answered = False, True
         return result
 
     def _await(self, done: Future[T], deadline: float) -> None:
@@ -228,7 +229,14 @@ class Transport:
 
     def _gone(self, why: str) -> NoAnswer:
         self._health.silent = True
-        return NoAnswer(f"cannot talk to Podman at {self.url}: {why}", reference="engine-gone", remedy="podman info")
+        message = f"cannot talk to Podman at {self.url}: {why}"
+        if self._health.answered:
+            message = f"Podman at {self.url} answered before and does not any more: {why}"
+        return NoAnswer(
+            message,
+            reference="engine-gone",
+            remedy=f"podman --url {self.url} info  # who has ended its service? Once it answers, run it again",
+        )
 
     def _nonsense(self, method: str, path: str, what: str) -> NoAnswer:
         return NoAnswer(

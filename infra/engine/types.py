@@ -52,6 +52,14 @@ class ContainerState:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that has happened to a container: `died`, `kill`, `cleanup`."""
+
+    name: str
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class Resource:
     """A network or volume: its name and its labels. Only networks have an id."""
 

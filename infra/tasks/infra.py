@@ -23,7 +23,7 @@ from infra.model import Tier
 from infra.plan import Plan
 from infra.reporters.console import rows
 from infra.settings import Settings
-from infra.stack import DEFAULT_GRACE_S
+from infra.stack import DEFAULT_GRACE_S, stop
 from infra.sweep import FoundRun
 from infra.tasks import common
 from infra.tasks import components as treated
@@ -239,7 +239,10 @@ def _drain(engine: Engine, run: str) -> None:
     for container in sorted(engine.containers({labels.RUN: run}), key=lambda c: c.created, reverse=True):
         if container.state == "running":
             try:
-                engine.stop(container.name, DEFAULT_GRACE_S)
+                state = engine.state(container.name)
+                grace_s = DEFAULT_GRACE_S if state is None or state.stop_grace_s is None else state.stop_grace_s
+                if said := stop(engine, container.name, grace_s):
+                    print(f"{container.labels.get(labels.COMPONENT, container.name)} {said}")
             except NoAnswer:  # the sweep says it, where there is none at all
                 return
             except InfraError:

@@ -26,7 +26,7 @@ _COMMANDS = re.compile(
     r"^(?:sudo |cd \S+ && |[A-Z_]+=\S+ )*"
     r"(?:\$\{EDITOR:-vi\}|(?:invoke|nox|podman|less|git|kill|ss|df|ls|grep|cat|ulimit"
     r"|unset|export|python3|pip|go|apt-get|apt|dmesg|mount|usermod|modprobe|skopeo|ginkgo|pytest|chmod|mv|rm|cp|env"
-    r"|sysctl)\b)"
+    r"|sysctl|ps|du)\b)"
 )
 
 
@@ -133,6 +133,12 @@ def written_down(number: str, how: str, fault: Fault, seconds: float | None = No
 def script(text: str) -> str:
     """The words of a component's `command` that run a shell script; braces are placeholders in a catalogue."""
     return f"command = {json.dumps(['sh', '-c', text.replace('{', '{{').replace('}', '}}')])}\n"
+
+
+def job(shell: str, *more: str, timeout: str = "60s") -> str:
+    """A job that runs a shell script; its gate has a minute, which nothing here waits for."""
+    lines = ['kind = "job"', *more, script(shell).rstrip(), "[ready]", 'probe = "completed"', f'timeout = "{timeout}"']
+    return "\n".join(lines) + "\n"
 
 
 def small_catalog(

@@ -225,7 +225,7 @@ def killed_in(built: Project, podman: Podman, service: str) -> dict[str, Any]:
     cause = report["cause"]
     assert (cause["reference"], cause["step"], report["blame"]) == ("child-out-of-memory", service, "infrastructure")
     assert cause["remedy"].startswith("${EDITOR:-vi} ")
-    assert cause["remedy"].endswith(f"components/{service}.toml  # raise memory_mb (now {LIMIT_MB})")
+    assert f"components/{service}.toml  # raise memory_mb" in cause["remedy"]
     (used,) = report["resources"]
     assert used["oom_kills"] >= 1
     assert LIMIT_MB * 0.8 <= used["memory_peak_mb"] <= LIMIT_MB

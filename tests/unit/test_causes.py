@@ -30,7 +30,7 @@ CASES = Path(__file__).with_name("causes")
 KNOWN = re.compile(
     r"^(?:sudo |cd \S+ && |[A-Z_]+=\S+ )*"
     r"(?:\$\{EDITOR:-vi\} |(?:invoke|nox|podman|less|git|kill|ss|df|ls|grep|cat|ulimit|unset|export|python3|pip|go"
-    r"|apt-get|dmesg|mount|usermod|modprobe|skopeo|mkdir|mv)\b)"
+    r"|apt-get|dmesg|ps|du|mount|usermod|modprobe|skopeo|mkdir|mv)\b)"
 )
 # Where a remedy is a value that was made elsewhere: each is a command by its making, or a test of its own says so.
 MADE_ELSEWHERE = {

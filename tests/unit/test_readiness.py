@@ -4,6 +4,7 @@ import socketserver
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from given import plan_of
 
 from infra.diagnose import Scene
 from infra.engine.client import Engine
-from infra.engine.types import ContainerState
+from infra.engine.types import ContainerState, Event
 from infra.errors import NotReady
 from infra.model import CompletedProbe
 from infra.plan import PlannedStep
@@ -33,8 +34,8 @@ class Scripted(Engine):
     def logs(self, container: str, tail: int | None = None) -> str:
         return self.log
 
-    def event_names(self, container: str) -> tuple[str, ...]:
-        return ("create", "start", "died")
+    def container_events(self, container: str) -> tuple[Event, ...]:
+        return tuple(Event(name=name, at=datetime.now(UTC)) for name in ("create", "start", "died"))
 
 
 def ended(code: int, *, oom: bool = False) -> ContainerState:

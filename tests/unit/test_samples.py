@@ -10,6 +10,7 @@ from pathlib import Path
 from given import DIED
 from test_cgroups import ID, SLICE, V2, tree
 
+from infra import killings
 from infra.causes.facts import MemoryFacts
 from infra.engine.types import ContainerState
 from infra.report import Resources
@@ -53,7 +54,13 @@ def facts(sampler: Sampler) -> MemoryFacts:
 def test_a_container_of_ours_has_the_kernels_own_peak(tmp_path: Path) -> None:
     with watching(tmp_path) as sampler:
         assert facts(sampler) == MemoryFacts(
-            limit_mb=64, peak_mb=30, oom_kills=0, failed_charges=0, kernel=(), certain=False
+            limit_mb=64,
+            peak_mb=30,
+            oom_kills=0,
+            failed_charges=0,
+            kernel=(),
+            certain=False,
+            would_show=killings.readable(),
         )
         assert sampler.facts("postgres") is None
     (used,) = sampler.stop()
