@@ -10,9 +10,9 @@ from pathlib import Path
 
 import psutil
 
-from infra import evidence
+from infra import away, evidence
 from infra.evidence import Found, Place, component_line
-from infra.plan import Plan
+from infra.plan import Plan, PlannedStep
 from infra.report import Scene, Section
 from infra.stack import Stack
 
@@ -39,12 +39,21 @@ def _whole(found: Found, stack: Stack, folder: Path) -> Scene:
     ]
     addresses = tuple(f"{name}: {address}" for name, address in stack.addresses.items())
     sections = (
-        Section(title="Components", lines=tuple(component_line(step.name, found) for step in plan.steps)),
+        Section(title="Components", lines=tuple(_component(plan, step, found) for step in plan.steps)),
         Section(title=f"Addresses on the network {plan.network}", lines=addresses),
         *_of_host(plan, ports, folder, found.storage),
     )
     missing = tuple(plan.mask(line) for line in sorted(found.missing))
     return Scene(sections=tuple(one for one in sections if one.lines), missing=missing)
+
+
+def _component(plan: Plan, step: PlannedStep, found: Found) -> str:
+    """Say how a component was, and whether somebody had taken it away on purpose."""
+    line = component_line(step.name, found)
+    for mark in away.marks(step.container):
+        who = "the suite" if mark.by == plan.run else mark.who
+        return line.replace(f"{step.name}: ", f"{step.name}: taken away by {who}, ", 1)
+    return line
 
 
 def of_host(plan: Plan | None, folder: Path) -> Scene | None:

@@ -181,11 +181,10 @@ def test_each_call_says_what_it_did_and_exits_with_its_code(away: Project) -> No
             f"to do: invoke infra.start --component redis --run {run}"
         )
     )
-    assert said[1]["err"].splitlines()[1] == f"  to do: invoke infra.start --component redis --run {run}"
-    assert first[3].startswith("not-ready: redis is not ready after 0.3 s: its container is ")
+    assert first[3].startswith("not-ready: redis: redis is not ready after 0.3 s: its container is ")
     assert "Ready to accept connections" in said[3]["err"], "the end of its log"
     assert first[5].startswith(f"redis of run {run}: runs already, ready after 1 polls")
-    assert first[6] == "not-ready: redis is not gone after 0.3 s: its container is running"
+    assert first[6].startswith("not-ready: redis: redis is not gone after 0.3 s: its container is running; to do: ")
     assert first[8].startswith(f"redis of run {run}: was frozen already")
     assert first[9].startswith(f"redis of run {run}: goes on, ready after ")
     assert first[10] == "invalid: once is a job: it has ended when the stack is ready, and cannot be taken away"
@@ -228,7 +227,7 @@ def test_one_that_dies_by_itself_meanwhile_is_a_fault_and_the_only_cause(away: P
     assert (report["cause"]["reference"], report["cause"]["step"]) == ("killed-through-engine", "second")
     assert "137" in report["cause"]["message"]
     diagnosis = (away.runs / going.run / "diagnosis.md").read_text(encoding="utf-8")
-    assert "redis: " not in diagnosis
+    assert "redis: taken away by the suite, exited with code 137" in diagnosis
     assert podman.left_of(going.run) == []
 
 
@@ -314,7 +313,7 @@ def test_a_run_that_is_not_there_or_not_ours_is_refused(away: Project, engine: E
         container(engine, name, network, marks)
         done = away.invoke("infra.kill", "--component", "redis", "--run", run)
         assert (done.code, done.err.splitlines()[0]) == (
-            75, f"not-ready: run {run} of away is not ours: process 7 on elsewhere has it",
+            75, f"not-ready: run {run} of away is not ours: process 7 on elsewhere has it; to do: invoke infra.status",
         )  # fmt: skip
         state = engine.state(name)
         assert state is not None

@@ -252,7 +252,7 @@ def test_the_timeout_of_go_itself_is_said_before_the_test_that_it_struck() -> No
 def test_a_suite_that_was_killed_is_told_by_the_signal_and_not_by_what_it_left_unfinished() -> None:
     error = judged(of_go(GO / "killed.jsonl"), -9)
     assert error is not None
-    assert error.message == "the suite was killed by signal 9 after 2 tests"
+    assert error.message == "the suite was killed by SIGKILL (signal 9) after 2 tests"
     assert error.evidence == ("the last line",)
 
 
@@ -484,5 +484,5 @@ def test_pytest_that_leaves_no_report_is_told_by_its_exit_code_and_its_last_line
     killed = verdict.no_report(-6, ("Fatal Python error: Aborted",))
     assert (killed.reference, killed.message) == (
         "suite-killed",
-        "the suite was killed by signal 6 and left no report",
+        "the suite was killed by SIGABRT (signal 6) and left no report",
     )
