@@ -17,7 +17,7 @@ from typing import Literal
 
 from infra import away, lease_names, plan, ports, probes
 from infra.catalog.declared import Catalog
-from infra.diagnose import Scene
+from infra.diagnose import Inquiry
 from infra.engine.client import Engine
 from infra.engine.transport import EngineRefused
 from infra.engine.types import ContainerState
@@ -78,7 +78,7 @@ class Target:
                 remedy=f"invoke infra.kill {self._words}",
                 step=self.step.name,
                 blame="test" if self.run else "user",
-                evidence=self._scene.log(self.step),
+                evidence=self._inquiry.log(self.step),
             )
         now = self._there()
         return self._said(f"killed with SIG{signum} (exit code {now.exit_code})", now, began, ready=False)
@@ -107,7 +107,7 @@ class Target:
         elif state.status != "running":
             what = "started"
             self._start(state)
-        polls = Gate(scene=self._scene, step=self.step, ports=self.step.host_ports(self._there().ports)).wait()
+        polls = Gate(inquiry=self._inquiry, step=self.step, ports=self.step.host_ports(self._there().ports)).wait()
         away.take(marks)
         return self._said(f"{what}, ready after {polls} polls", self._there(), began, ready=True)
 
@@ -122,7 +122,7 @@ class Target:
                 remedy=f"invoke {'infra.start' if what == 'ready' else 'infra.kill'} {self._words}",
                 step=self.step.name,
                 blame="test" if self.run else "user",
-                evidence=self._scene.log(self.step),
+                evidence=self._inquiry.log(self.step),
             )
         state = self.engine.state(self.step.container)
         end = "removed" if state is None else f"exit code {state.exit_code}"
@@ -130,9 +130,9 @@ class Target:
         return self._said(said, state, began, ready=what == "ready")
 
     @property
-    def _scene(self) -> Scene:
+    def _inquiry(self) -> Inquiry:
         started = [step for step in self.made.steps if self.engine.state(step.container) is not None]
-        return Scene(engine=self.engine, plan=self.made, started=started, ports={}, addresses={})
+        return Inquiry(engine=self.engine, plan=self.made, started=started, ports={}, addresses={})
 
     @property
     def _words(self) -> str:
@@ -141,7 +141,7 @@ class Target:
     def _there(self) -> ContainerState:
         state = self.engine.state(self.step.container)
         if state is None:
-            raise self._scene.gone(self.step)
+            raise self._inquiry.gone(self.step)
         return state
 
     def _mark(self) -> None:
@@ -161,7 +161,7 @@ class Target:
                 reference="start-refused",
                 remedy=f"invoke infra.logs {self._words}",
                 step=self.step.name,
-                evidence=self._scene.log(self.step),
+                evidence=self._inquiry.log(self.step),
             ) from error
 
     def _lives(self) -> str | None:
@@ -175,7 +175,7 @@ class Target:
             whole = len(published) == len(self.step.ports)
             return probes.check(self.step.ready, published, state) if whole else "its ports are not published yet"
         if state.dead and not away.marks(self.step.container) and self._there().dead:
-            raise self._scene.died(self.step, state, "watch")
+            raise self._inquiry.died(self.step, state, "watch")
         return f"its container is {state.status}"
 
     def _already(self, what: str) -> NotReady:

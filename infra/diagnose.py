@@ -29,7 +29,7 @@ _NOT_STARTED = "not started yet"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scene:
+class Inquiry:
     """The stack in which a fault shows. `started` and `ports` grow with it; `memory` is what a component had.
 
     `stopping` has the containers that were seen while the engine was stopping them.

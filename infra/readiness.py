@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, retry_if_result, wait_exponential
 
 from infra import probes
-from infra.diagnose import Scene
+from infra.diagnose import Inquiry
 from infra.plan import PlannedStep
 from infra.sampling import Sampler
 
@@ -33,7 +33,7 @@ class _NotYet(Exception):
 class Gate:
     """A step's readiness: what to ask, of which container."""
 
-    scene: Scene
+    inquiry: Inquiry
     step: PlannedStep
     ports: Mapping[str, int]
     look: Callable[[], None] = lambda: None
@@ -49,13 +49,13 @@ class Gate:
             nonlocal polls, began, looked, settled
             polls += 1
             began = time.monotonic()
-            state = self.scene.look_at(self.step)
+            state = self.inquiry.look_at(self.step)
             if state is None:
-                raise self.scene.gone(self.step)
+                raise self.inquiry.gone(self.step)
             ended = state.dead and (self.step.kind != "job" or state.exit_code != 0)
             if ended or self.sampler.child_killed(self.step.name, state):
                 self.look()
-                raise self.scene.died(self.step, state, "gate")
+                raise self.inquiry.died(self.step, state, "gate")
             reason = probes.check(self.step.ready, self.ports, state)
             if reason is None:
                 return
@@ -64,7 +64,7 @@ class Gate:
             elif settled is None or settled[0] != reason:
                 settled = (reason, began)
             elif began - settled[1] >= _SETTLED_S:
-                raise self.scene.late(self.step, reason, waited_s=round(began - start, 1), polls=polls)
+                raise self.inquiry.late(self.step, reason, waited_s=round(began - start, 1), polls=polls)
             if began - looked >= _LOOK_EVERY_S:
                 looked = began
                 self.look()
@@ -72,7 +72,7 @@ class Gate:
 
         def give_up(call: RetryCallState) -> None:
             reason = str(call.outcome.exception()) if call.outcome else "no answer"
-            raise self.scene.late(self.step, reason, waited_s=self.step.ready.timeout, polls=polls)
+            raise self.inquiry.late(self.step, reason, waited_s=self.step.ready.timeout, polls=polls)
 
         Retrying(
             retry=retry_if_exception_type(_NotYet),

@@ -167,7 +167,7 @@ class Run:
 
     def _ready(self, stack: Stack, run: str) -> ReadyStack:
         return ReadyStack(
-            plan=stack.plan, run=run, ports=stack.ports, lease=stack.lease, look=stack.look, explain=stack.scene.suite
+            plan=stack.plan, run=run, ports=stack.ports, lease=stack.lease, look=stack.look, explain=stack.inquiry.suite
         )
 
     def _begin_use(self, stack: Stack, containers: Mapping[str, str], up: str) -> str:

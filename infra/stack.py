@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from infra import away, disks, labels, ports, probes
-from infra.diagnose import Scene
+from infra.diagnose import Inquiry
 from infra.engine import host
 from infra.engine.client import Engine
 from infra.engine.transport import EngineRefused
@@ -78,7 +78,7 @@ class Stack:
         try:
             return self.engine.create_network(name, marks)
         except EngineRefused as error:
-            raise self.scene.no_network(error) from error
+            raise self.inquiry.no_network(error) from error
 
     def start(self, step: PlannedStep, image: str, *, follow: bool) -> None:
         """Create a component's container, copy its files in, start it, and wait for its gate."""
@@ -90,9 +90,9 @@ class Stack:
             handle.polls = self._gate(step).wait()
 
     @property
-    def scene(self) -> Scene:
+    def inquiry(self) -> Inquiry:
         """What a fault is judged by."""
-        return Scene(
+        return Inquiry(
             engine=self.engine,
             plan=self.plan,
             started=self.started,
@@ -105,7 +105,7 @@ class Stack:
 
     def _gate(self, step: PlannedStep) -> Gate:
         return Gate(
-            scene=self.scene,
+            inquiry=self.inquiry,
             step=step,
             ports=self.ports[step.name],
             look=lambda: self.look(but=step),
@@ -120,17 +120,17 @@ class Stack:
 
     def _fault(self, step: PlannedStep) -> NotReady | None:
         """Return what is wrong with a component. What this run has taken away itself is no fault of anybody."""
-        state = self.scene.look_at(step)
+        state = self.inquiry.look_at(step)
         if state is not None and not state.dead and state.status != "paused":
-            return self.scene.died(step, state, "watch") if self.sampler.child_killed(step.name, state) else None
+            return self.inquiry.died(step, state, "watch") if self.sampler.child_killed(step.name, state) else None
         marks = away.marks(step.container)
         if state is not None and marks:
             ours = any(mark.by == self.plan.run for mark in marks)
-            return None if ours else self.scene.taken_away(step, state, marks[0])
+            return None if ours else self.inquiry.taken_away(step, state, marks[0])
         state = self.engine.state(step.container)  # it may have been started since, and its mark taken away
         if state is None:
-            return self.scene.gone(step)
-        return self.scene.died(step, state, "watch") if state.dead else None
+            return self.inquiry.gone(step)
+        return self.inquiry.died(step, state, "watch") if state.dead else None
 
     def adopt(self, step: PlannedStep) -> int:
         """Take over a container that another run has started, behind its gate; return the number of polls."""
@@ -208,11 +208,11 @@ class Stack:
                     for port in step.ports:
                         if port.host is not None and not ports.is_free(port.host):
                             raise ports.taken(step.name, port.host, self.engine) from error
-                raise self.scene.refused(step, image, error) from error
+                raise self.inquiry.refused(step, image, error) from error
             break
         state = self.engine.state(step.container)
         if state is None:
-            raise self.scene.gone(step)
+            raise self.inquiry.gone(step)
         self.sampler.watch(step.name, step.container, state)
         wanted = {port.container: port.host for port in step.ports}
         known = {**{c: h for c, h in wanted.items() if h is not None}, **state.ports}
@@ -239,7 +239,7 @@ class Stack:
             self.engine.create(spec)
             self.engine.put_files(step.container, files)
         except EngineRefused as error:
-            raise self.scene.refused(step, image, error) from error
+            raise self.inquiry.refused(step, image, error) from error
 
     @staticmethod
     def _lost_port(error: EngineRefused) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from given import plan_of
 
-from infra.diagnose import Scene
+from infra.diagnose import Inquiry
 from infra.engine.client import Engine
 from infra.engine.types import ContainerState, Event
 from infra.errors import NotReady
@@ -56,8 +56,8 @@ def gate(
 ) -> Gate:
     """A gate in the stack of the real catalogue; "s3cret" is a secret of it."""
     plan = replace(plan_of(tmp_path / "scene"), secrets=frozenset({"s3cret"}))
-    scene = Scene(engine=engine, plan=plan, started=[], ports={}, addresses={})
-    return Gate(scene=scene, step=step, ports=ports, look=look or (lambda: None))
+    inquiry = Inquiry(engine=engine, plan=plan, started=[], ports={}, addresses={})
+    return Gate(inquiry=inquiry, step=step, ports=ports, look=look or (lambda: None))
 
 
 def refused(tmp_path: Path, step: PlannedStep, states: Sequence[ContainerState | None], log: str = "") -> NotReady:
