@@ -172,7 +172,14 @@ class Consumer:
         if ready.lease is None or (plan.cloned is None and plan.redis is None):
             yield isolation.workers_of(plan, plan.run, lease_names.slot(plan.run) if plan.worker_count else 0, {}, ())
             return
-        shared = Shared(plan=plan, ports=ready.ports, owner=ready.lease.owner, run=plan.run, stack=ready.run)
+        shared = Shared(
+            plan=plan,
+            ports=ready.ports,
+            owner=ready.lease.owner,
+            run=plan.run,
+            stack=ready.run,
+            note=self.recorder.note,
+        )
         try:
             with contextlib.ExitStack() as stack:
                 with self.recorder.step("workers") as handle:

@@ -16,6 +16,7 @@ from infra.causes.facts import ContainerFacts, Doing, Facts, FileFacts, MemoryFa
 from infra.causes.table import OF_SUITES, Found, find, judged
 from infra.engine import sockets
 from infra.engine.client import Engine
+from infra.engine.last_lines import last_lines
 from infra.engine.types import ContainerState
 from infra.errors import InfraError, NotReady
 from infra.model import PostgresProbe
@@ -32,7 +33,8 @@ _NOT_STARTED = "not started yet"
 class Inquiry:
     """The stack in which a fault shows. `started` and `ports` grow with it; `memory` is what a component had.
 
-    `stopping` has the containers that were seen while the engine was stopping them.
+    `stopping` has the containers that were seen while the engine was stopping them. `local` says that their processes
+    are this host's.
     """
 
     engine: Engine
@@ -40,6 +42,7 @@ class Inquiry:
     started: list[PlannedStep]
     ports: Mapping[str, Mapping[str, int]]
     addresses: Mapping[str, str]
+    local: bool = True
     disk: Callable[[], Mapping[str, str]] = dict
     stopping: set[str] = field(default_factory=set)
     memory: Callable[[str], MemoryFacts | None] = field(default=lambda _component: None)
@@ -164,6 +167,7 @@ class Inquiry:
 
     def _container(self, step: PlannedStep, state: ContainerState, doing: Doing) -> ContainerFacts:
         lived = (state.finished - state.started).total_seconds() if state.started and state.finished else None
+        pid = state.pid if self.local and doing == "gate" else None
         return ContainerFacts(
             status=state.status,
             exit_code=state.exit_code,
@@ -173,8 +177,8 @@ class Inquiry:
             asked=self._asked(step, state) if state.dead else (),
             stop_grace_s=state.stop_grace_s,
             memory=self.memory(step.name),
-            listens=sockets.listening(state.pid) if state.pid and doing == "gate" else None,
-            cpu_s=sockets.cpu_s(state.pid) if state.pid and doing == "gate" else None,
+            listens=sockets.listening(pid) if pid else None,
+            cpu_s=sockets.cpu_s(pid) if pid else None,
             user=state.user or "root",
         )
 
@@ -207,8 +211,7 @@ class Inquiry:
     def log(self, step: PlannedStep) -> tuple[str, ...]:
         """Return the last lines of a component's log, secrets masked; none where it cannot be had."""
         with contextlib.suppress(InfraError):
-            # Asked for the last lines only, Podman 4.3.1 turns the pieces of one line round: "2:002_bad.sql:psql:".
-            return tuple(map(self.plan.mask, self.engine.logs(step.container).splitlines()[-_LINES:]))
+            return tuple(map(self.plan.mask, last_lines(self.engine, step.container, _LINES)))
         return ()
 
     def _asked(self, step: PlannedStep, state: ContainerState) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ class Shared:
     owner: Owner
     run: str
     stack: str
+    note: Callable[[str], None] = lambda _text: None
 
     @property
     def is_own(self) -> bool:
@@ -124,7 +125,8 @@ def _databases(shared: Shared) -> dict[int, str]:
         source = databases.template(server, plan.cloned.content, shared.owner)
     else:
         with contextlib.suppress(InfraError):  # what others have left is in nobody's way
-            sweep(plan, shared.ports, shared.stack)
+            if swept := sweep(plan, shared.ports, shared.stack):
+                shared.note(f"swept databases of dead runs: {', '.join(swept)}")
         found = databases.find_template(server, plan.cloned.content)
         if found is None:
             raise _made_otherwise(plan, "its migrations were others")

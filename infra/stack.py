@@ -98,6 +98,7 @@ class Stack:
             started=self.started,
             ports=self.ports,
             addresses=self.addresses,
+            local=not self.lease.connection.remote,
             disk=lambda: disks.words(remote=self.lease.connection.remote, root=self.lease.graph_root()),
             stopping=self.stopping,
             memory=self.sampler.facts,

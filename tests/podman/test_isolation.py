@@ -243,7 +243,7 @@ def test_two_suites_in_one_stack_do_not_meet_and_the_stack_is_not_taken_from_und
 
 
 @pytest.mark.parametrize("by", ["the next suite", "gc"])
-def test_a_suite_that_is_killed_leaves_databases_that_are_swept(
+def test_f52_a_suite_that_is_killed_leaves_databases_that_are_swept_and_it_is_said(
     by: str, up: Up, make_project: Callable[..., Project], tmp_path: Path
 ) -> None:
     catalog = isolated(tmp_path / "catalog")
@@ -261,6 +261,8 @@ def test_a_suite_that_is_killed_leaves_databases_that_are_swept(
     else:
         done = up.project.invoke("suite.run", *SERVICE, "--", "--focus=is not there")
         assert done.code == 1, "no such spec: the suite does not matter here"
+        assert "swept databases of dead runs: " in done.text
+        assert f"_{killed.run}_" in next(line for line in done.lines if "swept databases" in line)
     assert [name for name in up.databases("w") if f"_{up.run}_" not in name] == []
 
 

@@ -99,6 +99,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "infra.engine.sockets",
             "infra.engine.transport",
             "infra.engine.client",
+            "infra.engine.last_lines",
             "infra.engine.discover",
         ),
     ),

@@ -2,7 +2,7 @@
 
 import socketserver
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,8 +31,8 @@ class Scripted(Engine):
     def state(self, container: str) -> ContainerState | None:
         return self.states.pop(0) if len(self.states) > 1 else self.states[0]
 
-    def logs(self, container: str, tail: int | None = None) -> str:
-        return self.log
+    def log_pieces(self, container: str, tail: int | None = None) -> Generator[bytes, None, None]:
+        yield self.log.encode()
 
     def container_events(self, container: str) -> tuple[Event, ...]:
         return tuple(Event(name=name, at=datetime.now(UTC)) for name in ("create", "start", "died"))
