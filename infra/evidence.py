@@ -31,7 +31,7 @@ _REPORTS = 2 * 1024 * 1024
 # What is read of a long log's end: more lines take the engine longer than there is time.
 _LINES = 10_000
 # After the owner was killed the sweep does not wait long.
-_KILLED_S = 2.0
+_KILLED_S = 1.0
 _FOLDERS = ("logs", "inspect")
 
 
