@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from infra import probes
+from infra import away, probes
 from infra.away import Mark
 from infra.causes.facts import ContainerFacts, Doing, Facts, FileFacts, MemoryFacts
+from infra.causes.starting import TAKEN_AWAY, UNKNOWN
 from infra.causes.table import OF_SUITES, Found, find, judged
 from infra.engine import sockets
 from infra.engine.client import Engine
@@ -27,6 +28,9 @@ _LINES = 60
 _SHORTLY_S = 20.0
 _PASSWORD = "password authentication failed"
 _NOT_STARTED = "not started yet"
+_PARTITION = "no partition of relation"
+# What the kernel has done is what ended it, whatever somebody did with the container afterwards.
+_PROVEN = ("out-of-memory", "child-out-of-memory")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +46,7 @@ class Inquiry:
     started: list[PlannedStep]
     ports: Mapping[str, Mapping[str, int]]
     addresses: Mapping[str, str]
-    local: bool = True
+    local: bool
     disk: Callable[[], Mapping[str, str]] = dict
     stopping: set[str] = field(default_factory=set)
     memory: Callable[[str], MemoryFacts | None] = field(default=lambda _component: None)
@@ -52,6 +56,8 @@ class Inquiry:
         state = self.engine.state(step.container)
         if state is not None and state.status == "stopping":
             self.stopping.add(step.container)
+        elif state is not None and state.status == "running":
+            self.stopping.discard(step.container)
         return state
 
     def gone(self, step: PlannedStep) -> NotReady:
@@ -73,10 +79,20 @@ class Inquiry:
             blame="test" if mark.by else "user",
         )
 
+    def frozen(self, step: PlannedStep) -> NotReady:
+        """Return the error for a container that somebody has paused, and not this run or its suite."""
+        return NotReady(
+            "somebody has frozen it: the container is paused, and answers nothing",
+            reference="component-frozen",
+            remedy=f"podman unpause {step.container}  # who freezes containers here?",
+            step=step.name,
+        )
+
     def died(self, step: PlannedStep, state: ContainerState, doing: Doing) -> NotReady:
         """Return the error for a container that has ended, or in which the kernel has killed something."""
         error = self._judged(step, doing, state)
-        if state.dead and self._is_gone(step):  # removed by force: it was ended for that
+        # Removed by force: it was ended for that, unless the kernel had done it before.
+        if state.dead and not error.reference.startswith(_PROVEN) and self._is_gone(step):
             error = self.gone(step)
         memory = self.memory(step.name)
         error.shown = state.finished if state.dead else memory.first_kill if memory is not None else None
@@ -100,11 +116,8 @@ class Inquiry:
 
     def suite(self, log: tuple[str, ...]) -> Found | None:
         """Return the cause of a red suite that its failures' own words show, or those of the components."""
-        inside = [line for step in self.started for line in self.log(step)]
-        for lines in (log, tuple(line for line in inside if "no partition of relation" in line)):
-            if (found := self._red(lines)) is not None:
-                return found
-        return None
+        inside = (line for step in self._databases() for line in self.log(step) if _PARTITION in line)
+        return self._red(log) or self._red(tuple(inside))
 
     def _red(self, log: tuple[str, ...]) -> Found | None:
         return find(
@@ -114,7 +127,7 @@ class Inquiry:
                 kind="suite",
                 service=self.plan.service,
                 log=log,
-                ports={str(n): f"{name}.{port}" for name, known in self.ports.items() for port, n in known.items()},
+                ports=self._published(),
                 places={
                     **{key: text for step in self.plan.steps for key, text in step.places.items()},
                     **self.plan.places,
@@ -150,6 +163,7 @@ class Inquiry:
                 container=self._container(step, state, doing) if state is not None else None,
                 image=image or step.image.ref,
                 others=dict(self._others()),
+                declared_ports=tuple(port.container for port in step.ports),
                 addresses=self.addresses,
                 files={f.path: FileFacts(mode=f"{f.mode:04o}", owner=f.owner) for f in step.files},
                 places={
@@ -182,20 +196,37 @@ class Inquiry:
             user=state.user or "root",
         )
 
+    def _published(self) -> dict[str, str]:
+        """Return host port to `component.port`, without what the suite has had away: there it is refused on purpose."""
+        away_ever = away.ever(self.plan.run)
+        gone = {step.name for step in self.plan.steps if step.container in away_ever}
+        return {
+            str(number): f"{name}.{port}"
+            for name, known in self.ports.items()
+            for port, number in known.items()
+            if name not in gone
+        }
+
     def _others(self) -> Iterator[tuple[str, str]]:
         """Yield each component of the stack with its state, in words."""
-        started = {step.name for step in self.started}
+        started, away_ever = {step.name for step in self.started}, away.ever(self.plan.run)
         for step in self.plan.steps:
-            state = self._state(step) if step.name in started else None
             if step.name not in started:
                 yield step.name, _NOT_STARTED
+                continue
+            try:
+                state = self.engine.state(step.container)
+            except InfraError:
+                yield step.name, UNKNOWN
+                continue
+            if state is not None and (state.status == "running" or (step.kind == "job" and state.exit_code == 0)):
+                yield step.name, "ready"
+            elif step.container in away_ever:
+                yield step.name, TAKEN_AWAY
             elif state is None:
                 yield step.name, "is gone"
-            elif state.dead:
-                done = step.kind == "job" and state.exit_code == 0
-                yield step.name, "ready" if done else f"exited with code {state.exit_code}"
             else:
-                yield step.name, "ready" if state.status == "running" else f"is {state.status}"
+                yield step.name, f"exited with code {state.exit_code}" if state.dead else f"is {state.status}"
 
     def _state(self, step: PlannedStep) -> ContainerState | None:
         with contextlib.suppress(InfraError):
@@ -218,6 +249,8 @@ class Inquiry:
         """Return what the engine was asked to do with a container shortly before it ended."""
         names = ["stop"] if step.container in self.stopping else []
         since = state.finished - timedelta(seconds=_SHORTLY_S) if state.finished else None
+        if since is not None and state.started is not None:  # what ended an earlier life did not end this one
+            since = max(since, state.started)
         with contextlib.suppress(InfraError):
             for event in self.engine.container_events(step.container):
                 if event.name in ("stop", "kill", "restart") and (since is None or event.at >= since):
@@ -231,7 +264,10 @@ class Inquiry:
         for other in self._databases():
             if isinstance(other.ready, PostgresProbe) and other.name in self.ports:
                 return tuple(
-                    map(self.plan.mask, probes.lock_holders(other.ready, self.ports[other.name][other.ready.port]))
+                    self.plan.mask(line)
+                    for line in probes.lock_holders(
+                        other.ready, self.ports[other.name][other.ready.port], self.addresses.get(step.name)
+                    )
                 )
         return ()
 

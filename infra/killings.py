@@ -24,14 +24,15 @@ class Victim:
     name: str
 
 
-def kernel_log(container_id: str, log: Path = KERNEL_LOG) -> tuple[str, ...]:
-    """Return the lines in which the kernel says whom it killed in a container; () where its log is not ours to read."""
-    return killings(_messages(log), container_id)
+def kernel_log(container_id: str, log: Path = KERNEL_LOG) -> tuple[str, ...] | None:
+    """Return the lines in which the kernel says whom it killed in a container; None where its log is not ours to read.
 
-
-def readable(log: Path = KERNEL_LOG) -> bool:
-    """Whether the kernel's log can be read, so that what is not in it has not been."""
-    return os.access(log, os.R_OK)
+    It is asked and not looked at: everybody may open it by its mode, and by `kernel.dmesg_restrict` only root.
+    """
+    try:
+        return killings(_messages(log), container_id)
+    except OSError:
+        return None
 
 
 def is_alive(pid: int, proc: Path = PROC) -> bool:
@@ -66,10 +67,7 @@ def victims(lines: Iterable[str]) -> tuple[Victim, ...]:
 
 def _messages(log: Path) -> Iterator[str]:
     """Yield what the log holds now, a message at a time, without the numbers before its `;`."""
-    try:
-        fd = os.open(log, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return
+    fd = os.open(log, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         while read := _record(fd):
             lines = (line.partition(b";") for line in read.split(b"\n"))

@@ -81,17 +81,18 @@ SELECT DISTINCT holder.pid, holder.usename, holder.application_name, host(holder
        left(regexp_replace(holder.query, '\\s+', ' ', 'g'), 80)
 FROM pg_stat_activity AS waiter, unnest(pg_blocking_pids(waiter.pid)) AS blocker
 JOIN pg_stat_activity AS holder ON holder.pid = blocker
+WHERE %(address)s::inet IS NULL OR waiter.client_addr = %(address)s::inet
 ORDER BY holder.pid LIMIT 5
 """
 
 
-def lock_holders(probe: PostgresProbe, port: int) -> tuple[str, ...]:
-    """Return who holds the locks that others wait for in a PostgreSQL, in words; none where it cannot be asked."""
+def lock_holders(probe: PostgresProbe, port: int, address: str | None) -> tuple[str, ...]:
+    """Return who holds the locks that a client waits for, in words, or any client; none where it cannot be asked."""
     import psycopg  # noqa: PLC0415 - as above
 
     try:
         with psycopg.connect(**_address(probe, port)) as connection:
-            rows = connection.execute(_HOLDERS).fetchall()
+            rows = connection.execute(_HOLDERS, {"address": address}).fetchall()
     except psycopg.Error:
         return ()
     return tuple(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Literal
 
@@ -170,14 +170,14 @@ class Run:
             plan=stack.plan, run=run, ports=stack.ports, lease=stack.lease, look=stack.look, explain=stack.inquiry.suite
         )
 
-    def _begin_use(self, stack: Stack, containers: Mapping[str, str], up: str) -> str:
+    def _begin_use(self, stack: Stack, up: str) -> str:
         """Write down that this run uses a stack; who is alone in it gives it a clean slate. Return which, in words."""
         with lock.alone(lease_names.USERS):
             others = lease_names.users_of(up)
             lease_names.use(stack.plan.run, up)
             if others:
                 return "was up; not flushed: another suite uses it"
-            stack.reset(containers)
+            stack.reset()
             return "was up, flushed"
 
     def _template(self, stack: Stack) -> None:
@@ -263,16 +263,16 @@ class Run:
         self.ending.kept, self.ending.stack = True, up.run
         said = "is up already" if goal == "up" else "is used, and stays up (--fresh starts a stack of its own)"
         self.recorder.note(f"run {up.run} of {made.service} {made.tier} {said}")
+        theirs = [replace(step, container=f"{made.service}-{step.name}-{up.run}") for step in made.steps]
+        made = replace(made, steps=tuple(theirs))
         stack = Stack(plan=made, lease=held, recorder=self.recorder)
         error: BaseException | None = None
         try:
-            containers = {step.name: f"{made.service}-{step.name}-{up.run}" for step in made.steps}
             flushed = "was up"
             if goal != "up":
                 ports.check_free(replace(made, steps=()), held.engine)
-                flushed = self._begin_use(stack, containers, up.run)
-            for planned in made.steps:
-                step = replace(planned, container=containers[planned.name])
+                flushed = self._begin_use(stack, up.run)
+            for step in made.steps:
                 with self.recorder.step(step.name) as handle:
                     handle.polls = stack.adopt(step)
                     handle.note = flushed if step.on_reuse is not None else "was up"

@@ -52,6 +52,7 @@ class Sampled:
     earlier: Counts = field(default_factory=Counts)
     peak_mb: float = 0.0
     held_mb: float = 0.0
+    last_mb: float = 0.0
     killed_at: float | None = None
     first_kill: datetime | None = None
 
@@ -85,6 +86,7 @@ class Sampled:
         self.seen = self.running = True
         # The kernel's peak misses nothing, but it is of the whole life, which is another run's in part.
         self.peak_mb = max(self.peak_mb, usage.memory_peak_mb if self.own else usage.memory_mb)
+        self.last_mb = usage.memory_held_mb
         self.held_mb = max(self.held_mb, usage.memory_held_mb)
         if self.killed_at is None and self.now.oom_kills > self.base.oom_kills:
             self._killed()

@@ -77,7 +77,8 @@ class Sampler:
             if not self._over.is_set():
                 one.look()
             total, first_kill = one.total, one.first_kill
-        kernel = killings.kernel_log(one.id) if self._local else ()
+        told = killings.kernel_log(one.id) if self._local else None
+        kernel = told or ()
         kills = max(total.oom_kills, len(killings.victims(kernel)) if one.own else 0)
         return MemoryFacts(
             limit_mb=one.limit_mb,
@@ -86,7 +87,8 @@ class Sampler:
             failed_charges=total.failed,
             kernel=kernel,
             certain=kills > 0,
-            would_show=self._local and killings.readable(),
+            would_show=told is not None,
+            last_mb=round(one.last_mb),
             first_kill=first_kill,
         )
 

@@ -6,7 +6,7 @@ import contextlib
 import ipaddress
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from infra import away, disks, labels, ports, probes
@@ -131,7 +131,9 @@ class Stack:
         state = self.engine.state(step.container)  # it may have been started since, and its mark taken away
         if state is None:
             return self.inquiry.gone(step)
-        return self.inquiry.died(step, state, "watch") if state.dead else None
+        if state.dead:
+            return self.inquiry.died(step, state, "watch")
+        return self.inquiry.frozen(step) if state.status == "paused" else None
 
     def adopt(self, step: PlannedStep) -> int:
         """Take over a container that another run has started, behind its gate; return the number of polls."""
@@ -157,13 +159,13 @@ class Stack:
         self.sampler.watch(step.name, step.container, state, own=False)
         return self._gate(step).wait()
 
-    def reset(self, containers: Mapping[str, str]) -> None:
-        """Give a stack that was up a clean slate, as its components declare; `containers` has their names.
+    def reset(self) -> None:
+        """Give a stack that was up a clean slate, as its components declare.
 
         Where the suite's workers have database numbers of their own, those of a person at the stack are left alone.
         """
         for step in self.plan.steps:
-            state = self.engine.state(containers[step.name]) if step.on_reuse is not None else None
+            state = self.engine.state(step.container) if step.on_reuse is not None else None
             if state is None or state.status != "running":  # nothing to empty: what is wrong is told when it is adopted
                 continue
             asked = next((port.container for port in step.ports if port.name == getattr(step.ready, "port", None)), 0)

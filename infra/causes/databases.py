@@ -6,12 +6,13 @@ import re
 from dataclasses import replace
 
 from infra.causes.facts import Facts
-from infra.causes.rules import Match, Matcher, Rule, both, by_itself, doing, either, exited, kind, logged, said, told
+from infra.causes.rules import Match, Matcher, Rule, both, by_itself, doing, either, exited, kind, logged, said
 
 # A server's log says what it has told others, whoever they are: `2026-11-22 00:52:58.254 UTC [45] FATAL:  ...`.
 _SERVERS = re.compile(r"\[\d+\] (?:\S+ )?(?:LOG|FATAL|ERROR|DETAIL|HINT|STATEMENT|WARNING|PANIC):")
 _REFUSED = r"(?:FATAL:\s+|InvalidAuthorizationSpecificationError: |InvalidCatalogNameError: )"
 _PASSWORD = r'password authentication failed for user "(?P<user>[^"]+)"'
+_PARTITION = r'no partition of relation "(?P<table>[^"]+)" found for row'
 _STARTING = (
     r"(?P<words>the database system is (?:starting up|in recovery mode|not yet accepting connections|shutting down))"
 )
@@ -55,7 +56,7 @@ RULES = (
     Rule(
         reference="partition-missing",
         blame="product",
-        when=told(r'no partition of relation "(?P<table>[^"]+)" found for row'),
+        when=either(both(doing("suite"), logged(_PARTITION)), _client(_PARTITION)),
         message='table "{table}" has no partition for that row: its range partitions have run out',
         hint="${{EDITOR:-vi}} {migrations}  # a migration that adds the next partitions of {table}",
     ),
@@ -87,7 +88,7 @@ RULES = (
     Rule(
         reference="password-wrong",
         blame="user",
-        when=both(_IN_GATE, _client(_PASSWORD, r"(?P<user>\S+): WRONGPASS|NOAUTH Authentication required")),
+        when=both(_IN_GATE, _client(_PASSWORD, r"(?P<user>\S{1,128}): WRONGPASS|NOAUTH Authentication required")),
         message="the password for {user} is refused",
         hint="${{EDITOR:-vi}} {component_file}  # its password: refer to the database's [secrets]",
     ),

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from infra import killings
 from infra.causes.facts import Facts, MemoryFacts
-from infra.causes.rules import Match, Matcher, Rule, always, both, doing, either, exited, kind, told
+from infra.causes.rules import Match, Matcher, Rule, always, both, doing, either, ended_by_signal, exited, kind, told
 
 _AT_LIMIT = 0.97
 _FIRST_SECONDS = 2.0
-_SIGNALS = 128
-_KILLED = _SIGNALS + 9
+_KILLED = 137
 
 
 def _memory(facts: Facts) -> MemoryFacts:
@@ -74,11 +73,14 @@ def _at_the_limit(facts: Facts) -> Match | None:
     A cache of files fills the limit too: where the kernel would have told of a kill, and has not, it was none.
     """
     memory = _memory(facts)
-    if memory.would_show or not memory.limit_mb or memory.peak_mb is None:
+    if memory.would_show or not memory.limit_mb or memory.last_mb is None:
         return None
-    if memory.peak_mb < _AT_LIMIT * memory.limit_mb:
+    if memory.last_mb < _AT_LIMIT * memory.limit_mb:
         return None
-    return Match(values=_sizes(memory), evidence=_seen(memory))
+    held = f"{memory.last_mb:.0f}"
+    return Match(
+        values={**_sizes(memory), "peak": held}, evidence=(f"the last look: it held {held} MiB", *_seen(memory))
+    )
 
 
 def asked(what: str) -> Matcher:
@@ -96,7 +98,7 @@ def asked(what: str) -> Matcher:
 
 def _by_signal(facts: Facts) -> Match | None:
     box = facts.container
-    return Match() if box is not None and box.exit_code > _SIGNALS else None
+    return Match() if box is not None and ended_by_signal(box.exit_code) else None
 
 
 def _from_outside(facts: Facts) -> Match | None:
@@ -212,11 +214,14 @@ RULES = (
     Rule(
         reference="program-missing",
         blame="component",
-        when=told(
-            r'exec: "(?P<program>[^"]+)": (?:executable file not found|stat [^:]+: no such file or directory)',
-            r"executable file `(?P<program>[^`]+)` not found",
-            r'exec: "(?P<program>[^"]+)": permission denied',
-            r"unable to start container process: exec: (?P<program>\S+):",
+        when=both(
+            either(doing("start"), exited(126, 127)),
+            told(
+                r'exec: "(?P<program>[^"]+)": (?:executable file not found|stat [^:]+: no such file or directory)',
+                r"executable file `(?P<program>[^`]+)` not found",
+                r'exec: "(?P<program>[^"]+)": permission denied',
+                r"unable to start container process: exec: (?P<program>\S+):",
+            ),
         ),
         message="the image has no program {program} that could be run",
         hint="${{EDITOR:-vi}} {component_file}  # command; or the image's ENTRYPOINT",

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-from infra.causes.rules import Rule, said, told
+from infra.causes.rules import Rule, both, by_host, by_itself, either, exited, logged, said
 
 RULES = (
     Rule(
         reference="disk-full",
         blame="infrastructure",
-        when=told(r"[Nn]o space left on device", r"(?:write|copy) [^:]+: [Dd]isk quota exceeded"),
+        when=either(
+            by_host(r"[Nn]o space left on device", r"(?:write|copy) [^:]+: [Dd]isk quota exceeded"),
+            both(exited(), by_itself, logged(r"[Nn]o space left on device")),
+        ),
         message="the disk is full{disk}: {line}",
         hint="{disk_fix}",
     ),
     Rule(
         reference="keyring-full",
         blame="infrastructure",
-        when=told(r"join keyctl.*[Dd]isk quota exceeded", r"create (?:session )?key.*quota exceeded"),
+        when=by_host(r"join keyctl.*[Dd]isk quota exceeded", r"create (?:session )?key.*quota exceeded"),
         message="the kernel's keyrings of this user are used up, and each container wants one",
         hint="invoke infra.gc && cat /proc/key-users  # still full? sudo sysctl -w kernel.keys.maxkeys=2000",
     ),
     Rule(
         reference="runtime-unfit",
         blame="user",
-        when=told(
+        when=by_host(
             r"cgroups in hybrid mode not supported",
             r"unknown version specified",
-            r"crun: .*cgroup",
             r"this version of runc doesn't work on cgroups v2",
         ),
         message="the OCI runtime does not fit this host: {line}",
@@ -34,7 +36,7 @@ RULES = (
     Rule(
         reference="limits-too-low",
         blame="infrastructure",
-        when=told(
+        when=by_host(
             r"setrlimit.*[Oo]peration not permitted", r"error setting rlimit", r"rlimit.*[Oo]peration not permitted"
         ),
         message="this host does not allow the open files or processes that the engine asks for: {line}",
@@ -43,7 +45,7 @@ RULES = (
     Rule(
         reference="too-many-networks",
         blame="infrastructure",
-        when=told(
+        when=by_host(
             r"could not find free subnet from subnet pools", r"too many networks", r"exchange full|File exists.*bridge"
         ),
         message="the host has no room for another network: {line}",
@@ -52,14 +54,14 @@ RULES = (
     Rule(
         reference="tun-missing",
         blame="infrastructure",
-        when=told(r"open\(?[\" ]*/dev/net/tun", r"/dev/net/tun.*(?:No such|denied|not permitted)"),
+        when=by_host(r"open\(?[\" ]*/dev/net/tun", r"/dev/net/tun.*(?:No such|denied|not permitted)"),
         message="rootless networks need /dev/net/tun, and this account cannot open it",
         hint="sudo modprobe tun && sudo chmod 0666 /dev/net/tun",
     ),
     Rule(
         reference="subuid-missing",
         blame="infrastructure",
-        when=told(
+        when=by_host(
             r"no subuid ranges found",
             r"no subgid ranges found",
             r"cannot find UID/GID for user",
@@ -73,7 +75,7 @@ RULES = (
     Rule(
         reference="rootless-network-missing",
         blame="user",
-        when=told(
+        when=by_host(
             r"could not find (?P<tool>slirp4netns|pasta)",
             r"(?P<tool>slirp4netns|pasta).*(?:executable file not found|not found)",
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from infra.causes.facts import Facts
-from infra.causes.rules import Match, Rule, always, both, doing, either, logged, said, told
+from infra.causes.rules import Match, Rule, always, both, by_host, doing, either, logged, said, told
 
 # What podman says of a step that has ended.
 _PODMANS = ("Error: ", "error building at ", "time=")
@@ -24,7 +24,7 @@ RULES = (
     Rule(
         reference="certificate-unknown",
         blame="infrastructure",
-        when=told(
+        when=by_host(
             r"certificate signed by unknown authority|unable to get local issuer certificate|certificate verify failed"
             r"|self[- ]signed certificate in certificate chain|[Cc]ertificate verification failed"
         ),
@@ -93,8 +93,8 @@ RULES = (
         reference="short-name",
         blame="user",
         when=either(
-            told(r"short-name (?:\"?(?P<name>[^\"\s]+)\"? )?(?:did not resolve|resolution enforced)"),
-            told(r"repository name must be canonical"),
+            by_host(r"short-name (?:\"?(?P<name>[^\"\s]+)\"? )?(?:did not resolve|resolution enforced)"),
+            by_host(r"repository name must be canonical"),
         ),
         message="an image has no registry in its name, so which one is meant depends on the host: {line}",
         hint="${{EDITOR:-vi}} {containerfile}  # docker.io/library/NAME:TAG",

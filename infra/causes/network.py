@@ -77,7 +77,7 @@ RULES = (
     Rule(
         reference="network-exists",
         blame="infrastructure",
-        when=said(r"network (?:name )?(?P<name>\S+) (?:already exists|already used)", r"network already exists"),
+        when=said(r"network (?:name )?(?P<name>[0-9a-z][\w-]+-[0-9a-f]{8}) (?:already exists|already used)"),
         message="a network of the run's name is there already: {said}",
         hint="podman network rm {name}  # or another --run",
     ),

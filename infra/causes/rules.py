@@ -30,7 +30,7 @@ class Match:
 
 # Values that are commands themselves.
 COMMANDS = ("engine_fix", "engine_serve", "disk_fix", "again")
-_BY_SIGNAL = 128
+_SIGNALS = 128
 
 Matcher = Callable[[Facts], Match | None]
 
@@ -96,6 +96,11 @@ def told(*patterns: str) -> Matcher:
     return either(said(*patterns), logged(*patterns))
 
 
+def by_host(*patterns: str) -> Matcher:
+    """The engine, its helpers or a build have said it; what a component writes is about itself."""
+    return either(said(*patterns), both(doing("build", "pull"), logged(*patterns)))
+
+
 def _searched(patterns: tuple[str, ...], lines: Callable[[Facts], Iterable[str]]) -> Matcher:
     known = tuple(re.compile(pattern) for pattern in patterns)
 
@@ -136,7 +141,12 @@ def by_itself(facts: Facts) -> Match | None:
     Only then do lines of its log say why.
     """
     box = facts.container
-    return None if box is not None and facts.dead and box.exit_code >= _BY_SIGNAL else Match()
+    return None if box is not None and facts.dead and ended_by_signal(box.exit_code) else Match()
+
+
+def ended_by_signal(code: int) -> bool:
+    """Whether an exit code is that of a signal: 128 and its number, of which there are 64."""
+    return _SIGNALS < code <= _SIGNALS + 64
 
 
 def runs(facts: Facts) -> Match | None:

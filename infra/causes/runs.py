@@ -132,4 +132,9 @@ RULES: tuple[Rule, ...] = (
     Rule(reference="component-is-a-job", blame="user", hint="invoke infra.status --run {run}  # those that can be"),
     Rule(reference="unknown-signal", blame="user", hint="invoke infra.kill --help"),
     Rule(reference="run-not-ours", blame="user", hint="invoke infra.status"),
+    Rule(
+        reference="component-frozen",
+        blame="infrastructure",
+        hint="podman unpause {container}  # who freezes containers here?",
+    ),
 )

@@ -21,11 +21,14 @@ _LOOKED_UP = re.compile(
     r"|could not translate host name \"(?P<b>[^\"]+)\""
     r"|(?:ENOTFOUND|EAI_AGAIN) (?P<c>[\w.-]+)|host='(?P<d>[\w.-]+)'.*(?:Name or service not known|name resolution)"
     r"|resolve host(?:name)?:? '?(?P<e>[\w.-]+)|connecting to (?P<f>[\w.-]+):\d+\. (?:Name or|Temporary failure)"
-    r"|(?P<g>[\w.-]+): (?:Name or service not known|Temporary failure in name resolution)"
+    r"|\b(?P<g>[\w.-]{1,253}): (?:Name or service not known|Temporary failure in name resolution)"
 )
 # A database's user or name may be called like a component.
 _NO_HOST = re.compile(r"\b(?:user|usename|role|database|dbname|db)(?:=| \"| ')\"?[\w.-]+")
 _NOT_THERE = "not started yet"
+# What `diagnose` says of a component that the engine did not tell of, and of one that the suite has taken away.
+UNKNOWN = "not known"
+TAKEN_AWAY = "was taken away by the suite"
 _LAST = 8
 _MILD = re.compile(r"\b(?:warn(?:ing)?|info|debug|optional|ignor(?:ed|ing)|skipp(?:ed|ing)|default)", re.IGNORECASE)
 _ANY = ("0.0.0.0", "::", "*")
@@ -66,16 +69,28 @@ def _too_early(facts: Facts) -> Match | None:
 def _dependency_dead(facts: Facts) -> Match | None:
     for name, line in _unreached(facts):
         state = facts.others[name]
-        if state not in ("ready", "running", _NOT_THERE):
+        if state not in ("ready", UNKNOWN, TAKEN_AWAY, _NOT_THERE):
             return Match(values={"dependency": name, "state": state}, evidence=(line, f"{name}: {state}"))
     return None
 
 
+def _taken_away(facts: Facts) -> Match | None:
+    """It has ended because it could not reach what the suite had taken away on purpose."""
+    for name, line in _unreached(facts):
+        if facts.dead and facts.others[name] == TAKEN_AWAY:
+            return Match(values={"dependency": name}, evidence=(line, f"{name}: {TAKEN_AWAY}"))
+    return None
+
+
 def _unknown_name(facts: Facts) -> Match | None:
-    for line in (*reversed(_meant(facts)), facts.said):
+    """It looks for a host that is not there. What goes on without it says so by the way, unless it is a misspelling."""
+    meant = _meant(facts)[-_LAST:] if facts.dead else _meant(facts)
+    for line in (*reversed(meant), facts.said):
         name = _looked_up(line)
         if name and name not in facts.others:
             near = difflib.get_close_matches(name, facts.others, 1)
+            if not near and not facts.dead and line != facts.said:
+                continue
             meant = f'did you mean "{near[0]}"?' if near else f"the stack has {', '.join(facts.others)}"
             return Match(values={"name": name, "meant": meant}, evidence=(line.strip(),))
     return None
@@ -140,7 +155,11 @@ def _listens_elsewhere(facts: Facts) -> Match | None:
         return None
     known = _ports(box.listens)
     # What listens on a loopback address alone is the name server's and the program's own.
-    others = sorted(port for port, at in known.items() if at & set(_ANY) or not all(_loops(a) for a in at))
+    others = sorted(
+        port
+        for port, at in known.items()
+        if port not in facts.declared_ports and (at & set(_ANY) or not all(_loops(a) for a in at))
+    )
     if facts.asked_port in known or not others:
         return None
     return Match(
@@ -188,6 +207,13 @@ RULES = (
         when=both(_IN_GATE, _too_early),
         message="it needs {dependency}, which is started after it",
         hint="${{EDITOR:-vi}} {service_file}  # stack: put {dependency} before {step}",
+    ),
+    Rule(
+        reference="outage-not-survived",
+        blame="component",
+        when=both(_IN_GATE, _taken_away),
+        message="it ended (exit code {code}) when the suite had taken {dependency} away: {telling}",
+        hint="less {log}",
     ),
     Rule(
         reference="dependency-dead",
@@ -241,7 +267,7 @@ RULES = (
     Rule(
         reference="wrong-health-path",
         blame="user",
-        when=both(doing("gate"), runs, said(r"GET (?P<url>\S+) answered (?P<status>4\d\d)")),
+        when=both(doing("gate"), runs, said(r"GET (?P<url>\S+) answered (?P<status>4(?!08|29)\d\d)")),
         message="not ready after {waited} s: GET {url} answers {status}, so that is not its health endpoint",
         hint="${{EDITOR:-vi}} {component_file}  # ready.path",
     ),

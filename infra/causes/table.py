@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,8 +29,8 @@ RULES: tuple[Rule, ...] = (
 )
 BY_REFERENCE: Mapping[str, Rule] = {rule.reference: rule for rule in RULES}
 # What the words of failing tests may show: a test may well be about the words of all others.
-_OF_STACKS = ("partition-missing", "disk-full")
-OF_SUITES = (*suites.RULES, *network.RULES, *(rule for rule in RULES if rule.reference in _OF_STACKS))
+_OF_STACKS = ("localhost-refused", "refused-after-ready", "partition-missing")
+OF_SUITES = (*suites.RULES, *(rule for rule in RULES if rule.reference in _OF_STACKS))
 # Where a person looks, as long as the facts do not say it better.
 _PLACES = {
     "component_file": "infra/catalog/components",
@@ -46,6 +46,8 @@ _PLACES = {
     "disk": "",
     "disk_path": "/var/tmp",
 }
+# What is longer is no sentence: a body, a dump.
+_LONGEST = 1000
 _TELLING = ("ERROR", "FATAL", "PANIC", "panic:", "fatal error:", '"level":"ERROR"', "Error:", "error:")
 
 
@@ -85,6 +87,7 @@ def page(reference: str) -> str | None:
 
 def find(facts: Facts, rules: Iterable[Rule] = RULES) -> Found | None:
     """Return the most specific cause that the facts show, or None where no rule is for such facts at all."""
+    facts = replace(facts, said=facts.said[:_LONGEST], log=tuple(line[:_LONGEST] for line in facts.log))
     for rule in rules:
         match = rule.when(facts) if rule.when is not None else None
         if match is not None:
@@ -113,7 +116,7 @@ def _blame(rule: Rule, facts: Facts) -> Blame:
 def sentence_values(facts: Facts) -> dict[str, str]:
     """Return the values that every sentence may use."""
     box = facts.container
-    code = box.exit_code if box is not None else facts.exit_code or 0
+    code = box.exit_code if box is not None else 0
     memory = box.memory if box is not None else None
     peak = f"it had {memory.peak_mb:.0f} MiB" if memory and memory.peak_mb is not None else "no sign of it"
     if memory is not None and memory.limit_mb and memory.peak_mb is not None:

@@ -56,7 +56,7 @@ def gate(
 ) -> Gate:
     """A gate in the stack of the real catalogue; "s3cret" is a secret of it."""
     plan = replace(plan_of(tmp_path / "scene"), secrets=frozenset({"s3cret"}))
-    inquiry = Inquiry(engine=engine, plan=plan, started=[], ports={}, addresses={})
+    inquiry = Inquiry(engine=engine, plan=plan, started=[], ports={}, addresses={}, local=True)
     return Gate(inquiry=inquiry, step=step, ports=ports, look=look or (lambda: None))
 
 
