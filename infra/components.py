@@ -18,6 +18,7 @@ from typing import Literal
 from infra import away, lease_names, plan, ports, probes
 from infra.catalog.declared import Catalog
 from infra.diagnose import Inquiry
+from infra.engine import host
 from infra.engine.client import Engine
 from infra.engine.transport import EngineRefused
 from infra.engine.types import ContainerState
@@ -132,7 +133,14 @@ class Target:
     @property
     def _inquiry(self) -> Inquiry:
         started = [step for step in self.made.steps if self.engine.state(step.container) is not None]
-        return Inquiry(engine=self.engine, plan=self.made, started=started, ports={}, addresses={})
+        return Inquiry(
+            engine=self.engine,
+            plan=self.made,
+            started=started,
+            ports={},
+            addresses={},
+            local=host.serves(self.engine.url),
+        )
 
     @property
     def _words(self) -> str:

@@ -196,6 +196,8 @@ class Run:
                     yield stack
             except BaseException as raised:
                 error = raised
+                if isinstance(raised, InfraError):  # before a teardown that may fail, too
+                    self.recorder.name(raised)
                 raise
             finally:
                 self._end(stack, error)

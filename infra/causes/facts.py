@@ -14,7 +14,7 @@ Doing = Literal["start", "gate", "watch", "pull", "build", "engine", "call", "su
 class MemoryFacts:
     """What a container had of memory, in MiB. `kernel` are the kernel's own words of what it killed.
 
-    `peak_mb` is of the whole life and counts caches of files; `last_mb` is what the last look saw it hold, without them.
+    `peak_mb` is of the whole life and counts caches of files; `last_mb` is what the last look saw it hold, without.
     `certain` says that the kernel has killed in it. `would_show` says that it would be known if it had: its log can be
     read. Without either, a peak at the limit is all there is.
     """
@@ -68,7 +68,7 @@ class Facts:
     the container, the build or the suite has written. `others` has every component of the stack in its order, with its
     state in words: "ready", "not started yet", "exited with code 1". `places` are names of files and folders for
     remedies: component, service, log, workspace, migrations. `files` are the catalogue's in this container, `address`
-    is each component's, `ports` the published ones (host port to `component.port`), `declared_ports` the container's own.
+    is each component's, `ports` the published ones (host port to `component.port`), `declared_ports` those inside.
     """
 
     doing: Doing

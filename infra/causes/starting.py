@@ -84,8 +84,8 @@ def _taken_away(facts: Facts) -> Match | None:
 
 def _unknown_name(facts: Facts) -> Match | None:
     """It looks for a host that is not there. What goes on without it says so by the way, unless it is a misspelling."""
-    meant = _meant(facts)[-_LAST:] if facts.dead else _meant(facts)
-    for line in (*reversed(meant), facts.said):
+    lines = _meant(facts)[-_LAST:] if facts.dead else _meant(facts)
+    for line in (*reversed(lines), facts.said):
         name = _looked_up(line)
         if name and name not in facts.others:
             near = difflib.get_close_matches(name, facts.others, 1)

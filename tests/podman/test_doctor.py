@@ -119,7 +119,7 @@ def test_a_port_that_is_held_is_named_with_who_holds_it(make_project: Callable[.
         holder.listen()
         asked = examined(project, "--service", "held")["ports"]
         every = examined(project)["ports"]
-    assert (asked["state"], asked["fix"]) == ("failure", f"kill {os.getpid()}")
+    assert (asked["state"], asked["fix"]) == ("failure", f"kill {os.getpid()}  # or use --ports auto")
     assert f"{port} of held (redis) is taken by process {os.getpid()} (" in asked["seen"]
     assert every["state"] == "warning"
 

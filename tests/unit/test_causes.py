@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
@@ -395,3 +396,14 @@ def test_all_references_are_listed_and_each_can_be_explained() -> None:
         "hint": table.BY_REFERENCE["port-taken"].shown_hint,
         "page": table.page("port-taken"),
     }
+
+
+def test_a_line_that_is_a_body_or_a_dump_takes_no_time_and_no_room() -> None:
+    """40 kB of one word made a search of all rules take 20 s; a bound of seconds here is for slow machines."""
+    dump = "x" * 40_000
+    for doing in ("gate", "watch", "suite", "build"):
+        facts = Facts(doing=doing, step="app", log=(dump,) * 60, container=ContainerFacts(status="exited", exit_code=1))
+        began = time.process_time()
+        cause = found(facts)
+        assert time.process_time() - began < 5
+        assert cause is None or max(map(len, cause.evidence)) <= 1000

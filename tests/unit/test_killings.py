@@ -44,7 +44,7 @@ def recorded(tmp_path: Path, text: str) -> Path:
 
 def test_only_the_lines_about_this_container_are_told(tmp_path: Path) -> None:
     log = recorded(tmp_path, killing(OTHER, "postgres", 811) + killing(ID, "tail", 17840) + killing(OTHER, "x", 1))
-    lines = killings.kernel_log(ID, log)
+    lines = killings.kernel_log(ID, log) or ()
     assert [line.partition(" ")[0].partition(":")[0] for line in lines] == ["oom-kill", "Memory"]
     assert "Killed process 17840 (tail) total-vm:67556kB, anon-rss:65024kB" in lines[1]
     assert killings.victims(lines) == (Victim(pid=17840, name="tail"),)
@@ -52,17 +52,18 @@ def test_only_the_lines_about_this_container_are_told(tmp_path: Path) -> None:
 
 
 def test_a_name_with_commas_and_brackets_is_a_name(tmp_path: Path) -> None:
-    lines = killings.kernel_log(ID, recorded(tmp_path, killing(ID, "a,pid=1 (b)", 44)))
+    lines = killings.kernel_log(ID, recorded(tmp_path, killing(ID, "a,pid=1 (b)", 44))) or ()
     assert killings.victims(lines) == (Victim(pid=44, name="a,pid=1 (b)"),)
 
 
 def test_older_kernels_name_the_container_and_the_process_in_two_lines(tmp_path: Path) -> None:
-    lines = killings.kernel_log(ID, recorded(tmp_path, killing(OTHER, "x", 1) + OLD))
+    lines = killings.kernel_log(ID, recorded(tmp_path, killing(OTHER, "x", 1) + OLD)) or ()
     assert [line.split()[0] for line in lines] == ["Task", "Killed"]
 
 
-def test_a_log_that_cannot_be_read_says_nothing(tmp_path: Path) -> None:
-    assert killings.kernel_log(ID, tmp_path / "no-such-file") == ()
+def test_a_log_that_cannot_be_read_is_told_from_one_that_says_nothing(tmp_path: Path) -> None:
+    assert killings.kernel_log(ID, tmp_path / "no-such-file") is None
+    assert killings.kernel_log(ID, tmp_path) is None
 
 
 def test_a_process_that_waits_to_be_reaped_is_not_alive() -> None:
