@@ -229,7 +229,7 @@ def test_f12_what_is_told_of_a_container_that_is_killed_in_its_gate(
         blame="infrastructure",
         code=75,
         step="app",
-        says=["somebody killed it through the engine (exit code 137)"],
+        says=["somebody had the engine kill it (podman kill) with SIGKILL (exit code 137)"],
         remedy="podman events",
         shows=["the engine's events: kill", "state: ended, exit code 137"],
     )
@@ -255,7 +255,7 @@ def test_f12_what_is_told_of_a_dependency_that_is_killed_in_the_gate_of_another(
         blame="infrastructure",
         code=75,
         step="first",
-        says=["somebody killed it through the engine (exit code 137)"],
+        says=["somebody had the engine kill it (podman kill) with SIGKILL (exit code 137)"],
         remedy="podman events",
         shows=["the engine's events: kill", "state: ended, exit code 137"],
     )
