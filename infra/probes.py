@@ -38,9 +38,10 @@ def check(probe: ProbeSpec, ports: Mapping[str, int], state: ContainerState) -> 
             assert_never(probe)
 
 
-# What a PostgreSQL that is up says to a client that will never be let in.
+# What a PostgreSQL or a Redis that is up says to a client that will never be let in.
 _FINAL = re.compile(
     r'FATAL:\s+(?:role|database) "[^"]*" does not exist|FATAL:\s+password authentication failed|FATAL:\s+no pg_hba.conf'
+    r"|PING answered -(?:DENIED|NOAUTH|NOPERM|WRONGPASS)"
 )
 
 
@@ -110,10 +111,13 @@ def _redis(port: int, command: str = "PING", wanted: bytes = b"+PONG") -> str | 
     try:
         with socket.create_connection((HOST, port), timeout=_CALL_S) as connection:
             connection.sendall(f"{command}\r\n".encode())
-            answer = connection.recv(64)
+            answer = connection.recv(_CHUNK)
     except OSError as error:
         return f"{command}: {error}"
-    return None if answer.startswith(wanted) else f"{command} answered {answer[:40]!r}"
+    if answer.startswith(wanted):
+        return None
+    said = answer.partition(b"\r\n")[0].decode("utf-8", "replace")
+    return f"{command} answered {said}" if said.isprintable() and said else f"{command} answered {answer[:40]!r}"
 
 
 def _http(probe: HttpProbe, port: int) -> str | None:

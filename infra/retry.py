@@ -36,5 +36,5 @@ def why_not(error: Ended, failed_tests: int | None) -> str | None:
     if failed_tests is None:
         return "the suite was ended without a report of its own, so whether a test had failed is not known"
     if failed_tests:
-        return f"{failed_tests} tests had failed by then"
+        return f"{failed_tests} of its tests had failed by then"
     return None

@@ -30,6 +30,10 @@ def _client(*patterns: str) -> Matcher:
     return match
 
 
+def _has_migrations(facts: Facts) -> Match | None:
+    return Match() if "migrations" in facts.places else None
+
+
 def _no_such_role(facts: Facts) -> Match | None:
     """Whom PostgreSQL asks for a password it does not tell that there is no such role; its log does."""
     found = _client(_PASSWORD)(facts)
@@ -56,9 +60,16 @@ RULES = (
     Rule(
         reference="partition-missing",
         blame="product",
-        when=either(both(doing("suite"), logged(_PARTITION)), _client(_PARTITION)),
+        when=either(both(doing("suite"), _has_migrations, logged(_PARTITION)), _client(_PARTITION)),
         message='table "{table}" has no partition for that row: its range partitions have run out',
         hint="${{EDITOR:-vi}} {migrations}  # a migration that adds the next partitions of {table}",
+    ),
+    Rule(
+        reference="redis-refuses",
+        blame="user",
+        when=both(doing("gate"), said(r"PING answered -(?P<word>DENIED|NOPERM) (?P<why>.*)")),
+        message="Redis refuses everybody who is not inside of its container: -{word} {why}",
+        hint="${{EDITOR:-vi}} {component_file}  # command: --protected-mode no, or a password",
     ),
     Rule(
         reference="migration-failed",

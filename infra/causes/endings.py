@@ -176,8 +176,8 @@ KILLS = (
         reference="killed-from-outside",
         blame="infrastructure",
         when=both(exited(_KILLED), _from_outside),
-        message="somebody killed it with SIGKILL (exit code 137): kill -9 on the host, or a stop without grace; "
-        "it was not memory ({peak_seen})",
+        message="it ended as by SIGKILL (exit code 137): kill -9 on the host, a stop without grace, or a child's end "
+        "that it passes on; it was not memory ({peak_seen})",
         hint="ps -eo pid,lstart,user,args --sort=-start_time | head -30  # who ends containers here?",
     ),
     Rule(

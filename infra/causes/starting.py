@@ -30,6 +30,8 @@ _NOT_THERE = "not started yet"
 UNKNOWN = "not known"
 TAKEN_AWAY = "was taken away by the suite"
 _LAST = 8
+# Less of a CPU than this is none: it waits for something.
+_IDLE = 0.02
 _MILD = re.compile(r"\b(?:warn(?:ing)?|info|debug|optional|ignor(?:ed|ing)|skipp(?:ed|ing)|default)", re.IGNORECASE)
 _ANY = ("0.0.0.0", "::", "*")
 
@@ -193,9 +195,15 @@ def _nothing_listens(facts: Facts) -> Match | None:
     if facts.asked_port in _ports(box.listens):
         return None
     return Match(
-        values={"cpu": f"{box.cpu_s:.1f}"},
+        values={"cpu": f"{box.cpu_s:.1f}", "asked": str(facts.asked_port)},
         evidence=(f"nothing takes connections on port {facts.asked_port} yet; it has had {box.cpu_s:.1f} s of CPU",),
     )
+
+
+def _works(facts: Facts) -> Match | None:
+    """It has had CPU all the while, if little."""
+    cpu = facts.container.cpu_s if facts.container is not None else None
+    return Match() if cpu is not None and cpu >= _IDLE * (facts.waited_s or 0) else None
 
 
 _IN_GATE = doing("gate", "watch", "start")
@@ -274,8 +282,15 @@ RULES = (
     Rule(
         reference="slow-start",
         blame="infrastructure",
-        when=both(doing("gate"), runs, _nothing_listens),
+        when=both(doing("gate"), runs, _works, _nothing_listens),
         message="not ready after {waited} s: it runs and does not take connections yet ({cpu} s of CPU so far): {said}",
         hint="${{EDITOR:-vi}} {component_file}  # ready.timeout: it needs longer here; less {log}",
+    ),
+    Rule(
+        reference="never-listened",
+        blame="component",
+        when=both(doing("gate"), runs, _nothing_listens),
+        message="not ready after {waited} s: it runs idle ({cpu} s of CPU) and takes no connections on port {asked}",
+        hint="less {log}",
     ),
 )

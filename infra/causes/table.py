@@ -48,6 +48,7 @@ _PLACES = {
 }
 # What is longer is no sentence: a body, a dump.
 _LONGEST = 1000
+_LAST = 8
 _TELLING = ("ERROR", "FATAL", "PANIC", "panic:", "fatal error:", '"level":"ERROR"', "Error:", "error:")
 
 
@@ -88,8 +89,9 @@ def page(reference: str) -> str | None:
 def find(facts: Facts, rules: Iterable[Rule] = RULES) -> Found | None:
     """Return the most specific cause that the facts show, or None where no rule is for such facts at all."""
     facts = replace(facts, said=facts.said[:_LONGEST], log=tuple(line[:_LONGEST] for line in facts.log))
+    judged = replace(facts, log=_last_told(facts.log)) if facts.dead else facts
     for rule in rules:
-        match = rule.when(facts) if rule.when is not None else None
+        match = rule.when(judged) if rule.when is not None else None
         if match is not None:
             return _found(rule, facts, match)
     return None
@@ -128,7 +130,7 @@ def sentence_values(facts: Facts) -> dict[str, str]:
         "code": str(code),
         "signal": signal_name(code - 128),
         "last": facts.log[-1].strip() if facts.log else "it has written nothing",
-        "telling": telling_line(facts.log),
+        "telling": telling_line(_last_told(facts.log) if facts.dead else facts.log),
         "waited": f"{facts.waited_s or 0:g}",
         "polls": str(facts.polls),
         "image": facts.image,
@@ -149,6 +151,15 @@ def sentence_values(facts: Facts) -> dict[str, str]:
 def signal_name(number: int) -> str:
     """Return a signal's name, as in SIGSEGV."""
     return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+
+
+def _last_told(log: tuple[str, ...]) -> tuple[str, ...]:
+    """What a container has said of its end: from the last line that tells of an error on, or else its last lines.
+
+    What it said before, it had lived with.
+    """
+    told = [number for number, line in enumerate(log) if any(word in line for word in _TELLING)]
+    return log[told[-1] :] if told else log[-_LAST:]
 
 
 def telling_line(log: tuple[str, ...]) -> str:

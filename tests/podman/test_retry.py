@@ -109,7 +109,7 @@ def test_the_first_attempt_keeps_its_own_folder_and_its_evidence(small_ones: Pro
 @pytest.mark.parametrize(
     ("service", "why"),
     [
-        ("failing", "1 tests had failed by then"),
+        ("failing", "1 of its tests had failed by then"),
         ("red", "the blame is test"),
         ("jobless", "the blame is product"),
     ],

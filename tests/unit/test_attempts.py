@@ -18,7 +18,7 @@ from infra.reporters.files import diagnosis, junit
         (NotReady("m", reference="component-died"), 0, None),
         (NoImage("m", reference="registry-unreachable"), 0, None),
         (Unavailable("m", reference="engine-hangs"), 0, None),
-        (NotReady("m", reference="component-died"), 2, "2 tests had failed by then"),
+        (NotReady("m", reference="component-died"), 2, "2 of its tests had failed by then"),
         (NotReady("m", reference="component-died"), None, "whether a test had failed is not known"),
         (NotReady("m", reference="job-failed", blame="product"), 0, "the blame is product"),
         (NotReady("m", reference="port-taken", blame="user"), 0, "the blame is user"),
