@@ -2,7 +2,8 @@
 
 A mark stands in the private folder of the run that did it, so that it ends with that run; a person who has none marks
 the folders of the runs that use the stack. It is put there before anything is done to the container, and taken away
-when that is ready again: whoever watches never sees a death that nothing explains.
+when that is ready again: whoever watches never sees a death that nothing explains. What came of an outage may show
+long after it, so a mark that is taken away leaves a record that lasts as long as the run.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from infra import lock
 from infra.lease_names import private_folder, private_folders
 
 _FOLDER = "away"
+_RECORD = "away-before"
 _LOCK = "-away"
 _PERSON = "-"
 
@@ -35,17 +37,21 @@ class Mark:
         return f"run {self.by}" if self.by else "a person (infra.kill or infra.pause)"
 
 
-def put(container: str, by: str | None, holders: Iterable[str]) -> None:
-    """Mark a container in the folders of some runs; one that has ended meanwhile needs no mark."""
-    text = f"{by or _PERSON} {secrets.token_hex(8)}"
+def put(container: str, by: str | None, holders: Iterable[str]) -> Mark:
+    """Mark a container in the folders of some runs, and return the mark; one that has ended meanwhile needs none.
+
+    Raises `OSError` where a mark cannot be written, and has put none then.
+    """
+    mark = Mark(container=container, by=by, token=secrets.token_hex(8))
     with lock.alone(_LOCK):
-        for run in holders:
-            folder = private_folder(run)
-            part = folder / f".{_FOLDER}-{container}"
-            with contextlib.suppress(OSError):
-                (folder / _FOLDER).mkdir(exist_ok=True)
-                part.write_text(text, encoding="ascii")
-                part.replace(folder / _FOLDER / container)
+        try:
+            for run in holders:
+                with contextlib.suppress(FileNotFoundError):
+                    _write(run, mark)
+        except OSError:
+            withdraw(mark)
+            raise
+    return mark
 
 
 def marks(container: str) -> tuple[Mark, ...]:
@@ -55,26 +61,67 @@ def marks(container: str) -> tuple[Mark, ...]:
 
 def marks_of(run: str) -> tuple[Mark, ...]:
     """Return what a run has taken away itself, and not given back."""
-    with contextlib.suppress(OSError):
-        paths = sorted((private_folder(run) / _FOLDER).iterdir())
-        return tuple(mark for path in paths for mark in _read(path) if mark.by == run)
-    return ()
+    return tuple(mark for mark in _all(private_folder(run) / _FOLDER) if mark.by == run)
 
 
-def is_away(container: str, run: str) -> bool:
-    """Whether this run has taken the container away itself."""
-    return any(mark.by == run for mark in marks(container))
+def ever(run: str) -> frozenset[str]:
+    """Return the containers that a run has taken away in its life, also those that it has given back."""
+    before = _all(private_folder(run) / _RECORD)
+    return frozenset(mark.container for mark in (*marks_of(run), *before) if mark.by == run)
 
 
 def take(gone: Iterable[Mark]) -> None:
     """Take marks away that were read before; one that was put anew since stays."""
-    old = set(gone)
     with lock.alone(_LOCK):
-        for run, _ in private_folders():
-            for container in {mark.container for mark in old}:
-                path = private_folder(run) / _FOLDER / container
-                if old.intersection(_read(path)):
-                    path.unlink(missing_ok=True)
+        for run, mark in _standing(gone):
+            _end(run, mark)
+
+
+def withdraw(mark: Mark) -> None:
+    """Take back the mark of what was never done: nothing was away, and no record says so."""
+    with lock.alone(_LOCK):
+        for run, _ in _standing([mark]):
+            (private_folder(run) / _FOLDER / mark.container).unlink(missing_ok=True)
+
+
+def _write(run: str, mark: Mark) -> None:
+    """Put a mark into a run's folder at once or not at all; one that was there before is over."""
+    folder = private_folder(run)
+    for name in (_FOLDER, _RECORD):  # the record's here, so that none is lost to a disk that is full by then
+        (folder / name).mkdir(exist_ok=True)
+    part = folder / f".{_FOLDER}-{mark.container}"
+    try:
+        part.write_text(f"{mark.by or _PERSON} {mark.token}", encoding="ascii")
+        for before in _read(folder / _FOLDER / mark.container):
+            _end(run, before)
+        part.replace(folder / _FOLDER / mark.container)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _end(run: str, mark: Mark) -> None:
+    """End a mark in a run's folder; of its own it keeps the record."""
+    path = private_folder(run) / _FOLDER / mark.container
+    with contextlib.suppress(FileNotFoundError):
+        if mark.by == run:
+            path.replace(private_folder(run) / _RECORD / mark.container)
+        else:
+            path.unlink()
+
+
+def _standing(gone: Iterable[Mark]) -> tuple[tuple[str, Mark], ...]:
+    """Return which of some marks stand in the folders of which runs."""
+    old = set(gone)
+    runs = [run for run, _ in private_folders()]
+    paths = [(run, private_folder(run) / _FOLDER / name) for run in runs for name in {mark.container for mark in old}]
+    return tuple((run, mark) for run, path in paths for mark in _read(path) if mark in old)
+
+
+def _all(folder: Path) -> tuple[Mark, ...]:
+    with contextlib.suppress(OSError):
+        return tuple(mark for path in sorted(folder.iterdir()) for mark in _read(path))
+    return ()
 
 
 def _read(path: Path) -> Iterator[Mark]:

@@ -78,6 +78,47 @@ def test_marks_that_were_read_are_taken_away_and_one_that_was_put_since_stays(ru
     away.take(seen)
 
 
+def test_what_a_run_took_away_is_known_as_long_as_the_run_goes_on() -> None:
+    name, someone = new_run(), new_run()
+    with lease.named(name), lease.named(someone):
+        assert away.ever(name) == frozenset()
+        away.put(REDIS, name, [name])
+        assert away.ever(name) == {REDIS}
+        away.take(away.marks(REDIS))
+        assert (away.marks(REDIS), away.ever(name), away.ever(someone)) == ((), {REDIS}, frozenset())
+        away.put(f"{REDIS}-2", name, [name])
+        assert away.ever(name) == {REDIS, f"{REDIS}-2"}
+    assert away.ever(name) == frozenset()
+
+
+def test_what_a_person_took_away_is_none_of_the_runs_and_hides_nothing_of_it(run: str) -> None:
+    away.put(REDIS, None, [run])
+    away.take(away.marks(REDIS))
+    assert away.ever(run) == frozenset()
+    away.put(REDIS, run, [run])
+    away.put(REDIS, None, [run])
+    assert ([mark.by for mark in away.marks(REDIS)], away.ever(run)) == ([None], {REDIS})
+    away.take(away.marks(REDIS))
+    assert (away.marks(REDIS), away.ever(run)) == ((), {REDIS})
+
+
+def test_the_mark_of_what_was_not_done_is_withdrawn_and_no_record_is_left(run: str) -> None:
+    away.withdraw(away.put(REDIS, run, [run]))
+    assert (away.marks(REDIS), away.ever(run)) == ((), frozenset())
+    away.take([away.put(REDIS, run, [run])])
+    later = away.put(REDIS, run, [run])
+    away.withdraw(later)
+    away.withdraw(later)
+    assert (away.marks(REDIS), away.ever(run)) == ((), {REDIS})
+
+
+def test_a_mark_that_cannot_be_written_is_an_error_and_none_is_left_elsewhere(run: str, other: str) -> None:
+    (private_folder(other) / "away").write_text("no folder", encoding="ascii")
+    with pytest.raises(FileExistsError):
+        away.put(REDIS, None, [run, other])
+    assert away.marks(REDIS) == ()
+
+
 def test_a_mark_that_nobody_can_read_is_none(run: str) -> None:
     (private_folder(run) / "away").mkdir()
     for text in (b"", b"one", b"a b c", b"\xff \xfe"):
