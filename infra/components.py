@@ -226,10 +226,7 @@ class Target:
 
 
 def find(engine: Engine, catalog: Catalog, settings: Settings, found: FoundRun, suite: str, component: str) -> Target:
-    """Return a component of a run that was found. `suite` is the run whose suite asks, or nothing for a person.
-
-    Only a suite's own stack is its to take apart: in another one it is told of like a person.
-    """
+    """Return a component of a run that was found. `suite` is the run whose suite asks, or nothing for a person."""
     _refuse_not_ours(found)
     made = plan.make(catalog, settings, service=found.service, tier=found.tier, run=found.run)
     names = [step.name for step in made.steps]
@@ -248,9 +245,13 @@ def find(engine: Engine, catalog: Catalog, settings: Settings, found: FoundRun, 
             reference="component-is-a-job",
             remedy=f"invoke infra.status --run {found.run}  # those that can: {', '.join(services)}",
         )
+    return Target(engine=engine, made=made, step=step, run=doer(suite, found.run), stack=found.run)
+
+
+def doer(suite: str, stack: str) -> str | None:
+    """Return the run that takes a stack apart: that of the suite which asks, if it goes on and the stack is its own."""
     goes_on = bool(suite) and lease_names.private_folder(suite).is_dir()
-    doer = suite if goes_on and lease_names.stack_of(suite) == found.run else None
-    return Target(engine=engine, made=made, step=step, run=doer, stack=found.run)
+    return suite if goes_on and lease_names.stack_of(suite) == stack else None
 
 
 def signal_name(text: str) -> str:
