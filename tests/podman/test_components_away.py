@@ -295,7 +295,7 @@ def test_what_has_ignored_a_signal_is_not_away_and_its_death_is_a_fault(away: Pr
     words = ("suite.run", *SERVICE, "--ports", "auto", "--fresh", "--", "-k", "test_is_ignored_and_holds")
     with away.going(*words) as going:
         # Of a container's first process the kernel drops the signals that it does not handle; Redis handles no QUIT.
-        eventually("the suite holds", (away.runs / going.run / "holding").exists, seconds=90)
+        eventually("the suite holds", (away.runs / going.run / "holding").exists)
         [said] = said_in(away, going.run)
         assert "second runs on 30 s after SIGQUIT, and is not taken to be away" in said["err"]
         podman("kill", f"away-second-{going.run}")
