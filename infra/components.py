@@ -1,28 +1,29 @@
 """Take a component of a run away, give it back, and wait for it: for suites that test failure.
 
 What is done here is marked before it is done (`away`), so that the run that goes on does not take it for a fault; the
-mark goes when the component's gate has passed again.
+mark goes when the component's gate has passed again, and where the component turns out not to be away: the engine has
+refused, or the signal has ended nothing. From then on its death is a fault like any other.
 """
 
 from __future__ import annotations
 
-import os
-import shlex
+import contextlib
+import errno
 import signal
-import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from infra import away, lease_names, plan, ports, probes
+from infra.away import Mark
 from infra.catalog.declared import Catalog
 from infra.diagnose import Inquiry
 from infra.engine import host
 from infra.engine.client import Engine
 from infra.engine.transport import EngineRefused
 from infra.engine.types import ContainerState
-from infra.errors import Invalid, NotReady
+from infra.errors import Internal, Invalid, NotReady, Unavailable
 from infra.labels import Life
 from infra.plan import Plan, PlannedStep
 from infra.readiness import Gate, until
@@ -64,17 +65,14 @@ class Target:
         state = self._there()
         if state.dead:
             raise self._already(f"has ended already (exit code {state.exit_code})")
-        self._mark()
-        if state.status == "paused" and signum != "KILL":  # what is frozen hears nothing
-            self.engine.freeze(self.step.container, frozen=False)
-        try:
-            self.engine.kill(self.step.container, signum)
-        except EngineRefused:
-            if not self._there().dead:
-                raise
+        with self._marked() as mark:
+            if state.status == "paused" and signum != "KILL":  # what is frozen hears nothing
+                self.engine.freeze(self.step.container, frozen=False)
+            self._send(signum)
         if until(self._lives, _END_S) is not None:
+            away.take([mark])  # a late death shows as a fault then: better than one of any time that shows as none
             raise NotReady(
-                f"{self.step.name} runs on {_END_S:g} s after SIG{signum}",
+                f"{self.step.name} runs on {_END_S:g} s after SIG{signum}, and is not taken to be away",
                 reference="signal-ignored",
                 remedy=f"invoke infra.kill {self._words}",
                 step=self.step.name,
@@ -92,8 +90,8 @@ class Target:
             raise self._already(f"has ended already (exit code {state.exit_code})")
         if state.status == "paused":
             return self._said("was frozen already", state, began, ready=False)
-        self._mark()
-        self.engine.freeze(self.step.container, frozen=True)
+        with self._marked():
+            self.engine.freeze(self.step.container, frozen=True)
         return self._said("frozen", self._there(), began, ready=False)
 
     def start(self) -> Said:
@@ -132,15 +130,9 @@ class Target:
 
     @property
     def _inquiry(self) -> Inquiry:
+        local = host.serves(self.engine.url)
         started = [step for step in self.made.steps if self.engine.state(step.container) is not None]
-        return Inquiry(
-            engine=self.engine,
-            plan=self.made,
-            started=started,
-            ports={},
-            addresses={},
-            local=host.serves(self.engine.url),
-        )
+        return Inquiry(engine=self.engine, plan=self.made, started=started, ports={}, addresses={}, local=local)
 
     @property
     def _words(self) -> str:
@@ -152,10 +144,37 @@ class Target:
             raise self._inquiry.gone(self.step)
         return state
 
-    def _mark(self) -> None:
-        """Mark it as away, where whoever watches the stack looks."""
-        holders = (self.run,) if self.run else tuple(lease_names.users_of(self.stack))
-        away.put(self.step.container, self.run, holders)
+    @contextlib.contextmanager
+    def _marked(self) -> Iterator[Mark]:
+        """Have it marked as away before the block does that; not any more where the engine refuses and it runs on."""
+        mark = self._mark()
+        try:
+            yield mark
+        except EngineRefused:
+            state = self.engine.state(self.step.container)
+            if state is not None and state.status == "running":
+                away.withdraw(mark)
+            raise
+
+    def _mark(self) -> Mark:
+        """Mark it where whoever watches the stack looks: a person in the folders of the runs that have it."""
+        holders = (self.run,) if self.run else (*lease_names.users_of(self.stack), self.stack)
+        try:
+            return away.put(self.step.container, self.run, holders)
+        except OSError as error:
+            what = f"{self.step.name} is left as it is: what is taken away is marked first, and that failed ({error})"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise Unavailable(
+                    what, reference="disk-full", remedy="du -xhd1 /tmp | sort -h  # the largest are last"
+                ) from error
+            raise Internal(what, reference="internal", remedy="ls -ld /tmp/infra-*") from error
+
+    def _send(self, signum: str) -> None:
+        try:
+            self.engine.kill(self.step.container, signum)
+        except EngineRefused:
+            if not self._there().dead:
+                raise
 
     def _start(self, state: ContainerState) -> None:
         try:
@@ -206,33 +225,8 @@ class Target:
         )
 
 
-def program(settings: Settings, folder: Path) -> Path:
-    """Write the program that a suite calls, `INFRA_INVOKE`, into the run's folder; it works from anywhere."""
-    here = str(Path(__file__).resolve().parent.parent)
-    env = {
-        "INFRA_CATALOG": str(settings.catalog),
-        "INFRA_WORKSPACE": str(settings.workspace),
-        "PYTHONPATH": os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH")))),
-    }
-    words = [
-        "exec",
-        "env",
-        *(f"{key}={value}" for key, value in env.items()),
-        sys.executable,
-        "-P",
-        "-m",
-        "infra.tasks",
-    ]
-    text = f'#!/bin/sh\ncd {shlex.quote(str(settings.root))} || exit 70\n{shlex.join(words)} "$@"\n'
-    path = folder / "bin" / "invoke"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    path.chmod(0o755)
-    return path
-
-
-def find(engine: Engine, catalog: Catalog, settings: Settings, found: FoundRun, run: str, component: str) -> Target:
-    """Return a component of a run that was found. `run` is what was asked for: it may use the stack of another one."""
+def find(engine: Engine, catalog: Catalog, settings: Settings, found: FoundRun, suite: str, component: str) -> Target:
+    """Return a component of a run that was found. `suite` is the run whose suite asks, or nothing for a person."""
     _refuse_not_ours(found)
     made = plan.make(catalog, settings, service=found.service, tier=found.tier, run=found.run)
     names = [step.name for step in made.steps]
@@ -251,8 +245,13 @@ def find(engine: Engine, catalog: Catalog, settings: Settings, found: FoundRun, 
             reference="component-is-a-job",
             remedy=f"invoke infra.status --run {found.run}  # those that can: {', '.join(services)}",
         )
-    doer = run if lease_names.private_folder(run).is_dir() else None
-    return Target(engine=engine, made=made, step=step, run=doer, stack=found.run)
+    return Target(engine=engine, made=made, step=step, run=doer(suite, found.run), stack=found.run)
+
+
+def doer(suite: str, stack: str) -> str | None:
+    """Return the run that takes a stack apart: that of the suite which asks, if it goes on and the stack is its own."""
+    goes_on = bool(suite) and lease_names.private_folder(suite).is_dir()
+    return suite if goes_on and lease_names.stack_of(suite) == stack else None
 
 
 def signal_name(text: str) -> str:

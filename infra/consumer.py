@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from infra import away, components, isolation, labels, lease_names, ports, processes, rundir, signals, suites, venvs
+from infra import away, isolation, labels, lease_names, ports, processes, rundir, signals, suites, venvs
 from infra.causes.table import Found
 from infra.errors import Ended, InfraError, Internal, NotReady, SuiteFailed
 from infra.isolation import Shared
@@ -123,8 +123,8 @@ class Consumer:
         if pipe is None:
             raise Internal("nobody is there to be served", reference="internal", remedy="less {folder}/diagnosis.md")
         with self._workers(ready) as each:
-            given = self.given(ready, each)
             self.write_env(ready, each)
+            given = self.given(ready, each)
             pipe.tell({"env": given})
             with self.recorder.step("suite") as handle:
                 try:
@@ -146,7 +146,7 @@ class Consumer:
             "INFRA_RUN": plan.run,
             "INFRA_SERVICE": plan.service,
             "INFRA_RUN_DIR": str(self.folder),
-            "INFRA_INVOKE": str(components.program(self.settings, self.folder)),
+            "INFRA_INVOKE": str(rundir.program(self.folder)),
             "TRACEPARENT": traceparent(plan.run, "suite"),
         }
 
@@ -161,9 +161,10 @@ class Consumer:
                 self.recorder.note(f"{name} was taken away by the suite and not started again{back}")
 
     def write_env(self, ready: ReadyStack, each: tuple[Worker, ...] = ()) -> None:
-        """Write the environment down for people, secrets masked."""
+        """Write the environment down for people, secrets masked, and the program that it names."""
         ready = self._with_suite_ports(ready)
         masked = {key: ready.plan.mask(value) for key, value in self.given(ready, each).items()}
+        rundir.write_program(self.settings, self.folder)
         (self.folder / "env").write_text(rundir.dotenv(masked), encoding="utf-8")
 
     @contextlib.contextmanager

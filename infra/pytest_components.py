@@ -10,7 +10,9 @@ from typing import Literal
 
 import pytest
 
-_LONGEST_S = 120.0
+# The program bounds what it does by itself: `start` by the time that the component's gate has.
+_LONGEST_S = 900.0
+_MORE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,17 @@ class Component:
 
     def wait(self, what: Literal["ready", "gone"] = "ready", timeout: str = "30s") -> None:
         """Wait until it is ready, or has ended."""
-        self._do("infra.wait", "--for", what, "--timeout", timeout)
+        self._do("infra.wait", "--for", what, "--timeout", timeout, longest=_seconds(timeout) + _MORE_S)
 
-    def _do(self, *words: str) -> None:
+    def _do(self, *words: str, longest: float = _LONGEST_S) -> None:
         program = os.environ.get("INFRA_INVOKE")
         if not program:
             pytest.fail("there is no stack: run pytest with --infra-service NAME, or through the runner", pytrace=False)
         argv = (program, *words, "--component", self.name)
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=_LONGEST_S, check=False)
+        try:
+            done = subprocess.run(argv, capture_output=True, text=True, timeout=longest, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            pytest.fail(f"{words[0]} {self.name}: {error}", pytrace=False)
         if done.returncode:
             pytest.fail(f"{words[0]} {self.name}: {done.stderr or done.stdout}", pytrace=False)
 
@@ -50,5 +55,25 @@ def infra_component() -> Iterator[Callable[[str], Component]]:
     """Components by their names; those that were asked for are running again when the test is over."""
     asked: dict[str, Component] = {}
     yield lambda name: asked.setdefault(name, Component(name))
-    for component in asked.values():
-        component.start()
+    not_back = [text for component in asked.values() if (text := _failure(component.start))]
+    if not_back:
+        pytest.fail("\n".join(not_back), pytrace=False)
+
+
+def _failure(do: Callable[[], None]) -> str:
+    """Do something, and return why it failed, or nothing: one that fails keeps no other one from being done."""
+    try:
+        do()
+    except pytest.fail.Exception as error:
+        return str(error)
+    return ""
+
+
+def _seconds(timeout: str) -> float:
+    """Return a duration in seconds; what is none the program refuses at once."""
+    from infra.values import seconds  # noqa: PLC0415 - it brings pydantic, which each pytest would load
+
+    try:
+        return float(str(seconds(timeout)))
+    except ValueError:
+        return 0.0

@@ -1,14 +1,17 @@
-"""The run directory `.infra/runs/<run>/`: made, linked as `latest`, and the oldest ones dropped."""
+"""The run directory `.infra/runs/<run>/`: made, linked as `latest`, the program in it, and the oldest ones dropped."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import shutil
+import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from infra.errors import Invalid
+from infra.settings import Settings
 
 _KEPT_RUNS = 50
 _HANDED_OVER = "kept"
@@ -55,6 +58,36 @@ def prune(runs: Path, alive: Collection[str]) -> None:
                 ages[path] = path.stat().st_mtime
     for old in sorted(ages, key=lambda path: ages[path], reverse=True)[_KEPT_RUNS:]:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def program(folder: Path) -> Path:
+    """Return where the program that a suite calls, `INFRA_INVOKE`, is in a run's folder."""
+    return folder / "bin" / "invoke"
+
+
+def write_program(settings: Settings, folder: Path) -> Path:
+    """Write that program; it works from anywhere."""
+    here = str(Path(__file__).resolve().parent.parent)
+    env = {
+        "INFRA_CATALOG": str(settings.catalog),
+        "INFRA_WORKSPACE": str(settings.workspace),
+        "PYTHONPATH": os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH")))),
+    }
+    words = [
+        "exec",
+        "env",
+        *(f"{key}={value}" for key, value in env.items()),
+        sys.executable,
+        "-P",
+        "-m",
+        "infra.tasks",
+    ]
+    text = f'#!/bin/sh\ncd {shlex.quote(str(settings.root))} || exit 70\n{shlex.join(words)} "$@"\n'
+    path = program(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o755)
+    return path
 
 
 def dotenv(values: Mapping[str, str]) -> str:

@@ -87,11 +87,12 @@ def _do(
         asked = checked()
         settings = common.read_settings()
         catalog = load(settings.catalog)
-        of = run or ("" if service else os.environ.get(labels.ENV_RUN, ""))
+        suite = os.environ.get(labels.ENV_RUN, "")
+        of = run or ("" if service else suite)
         with common.engine_of(of) as engine:
             stack = lease_names.stack_of(of) if of else ""
             found = status_of.one_run(engine, catalog, service, tier, stack)
-            said = work(components.find(engine, catalog, settings, found, of, component), asked)
+            said = work(components.find(engine, catalog, settings, found, suite, component), asked)
         if json:
             common.show(asdict(said))
         else:

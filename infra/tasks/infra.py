@@ -10,7 +10,7 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
-from infra import components, isolation, labels, lease_names, lock, plan, rundir, sweep
+from infra import isolation, labels, lease_names, lock, plan, rundir, sweep
 from infra import status as status_of
 from infra.catalog.declared import Catalog
 from infra.catalog.loading import load
@@ -136,8 +136,10 @@ def env(
             "INFRA_RUN": found.run,
             "INFRA_SERVICE": found.service,
             "INFRA_RUN_DIR": str(settings.runs / found.run),
-            "INFRA_INVOKE": str(components.program(settings, settings.runs / found.run)),
         }
+        program = rundir.program(settings.runs / found.run)
+        if program.exists():  # it is in the checkout that has made the stack
+            values["INFRA_INVOKE"] = str(program)
         if json or format == "json":
             common.show(values)
         else:

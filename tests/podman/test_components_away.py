@@ -103,6 +103,10 @@ def test_kills_and_holds():
     hold("holding")
     assert infra("infra.start", "--component", "redis").returncode == 0
 
+def test_is_ignored_and_holds():
+    assert infra("infra.kill", "--component", "second", "--signal", "QUIT").returncode == 75
+    hold("holding")
+
 def test_passes(): assert redis_says() == "+PONG"
 """
 TIER = """
@@ -274,6 +278,32 @@ def test_a_suite_is_told_of_a_person_who_takes_a_component_away(away: Project, u
     assert "a person" in report["cause"]["message"]
 
 
+def test_a_run_with_a_stack_of_its_own_is_told_of_a_person_too(away: Project, podman: Podman) -> None:
+    with away.going("suite.run", *SERVICE, "--ports", "auto", "--fresh", "--", "-k", "test_holds") as going:
+        holding(away, going)
+        done = away.invoke("infra.kill", "--component", "redis", "--run", going.run)
+        assert done.code == 0, done.text
+        assert going.ends() == 75, going.text
+    report = away.report(going.run)
+    assert (report["cause"]["reference"], report["blame"]) == ("component-taken-away", "user")
+    assert "a person" in report["cause"]["message"]
+    assert [note for note in report["notes"] if "taken away by the suite" in note] == []
+    assert podman.left_of(going.run) == []
+
+
+def test_what_has_ignored_a_signal_is_not_away_and_its_death_is_a_fault(away: Project, podman: Podman) -> None:
+    words = ("suite.run", *SERVICE, "--ports", "auto", "--fresh", "--", "-k", "test_is_ignored_and_holds")
+    with away.going(*words) as going:
+        # Of a container's first process the kernel drops the signals that it does not handle; Redis handles no QUIT.
+        eventually("the suite holds", (away.runs / going.run / "holding").exists)
+        [said] = said_in(away, going.run)
+        assert "second runs on 30 s after SIGQUIT, and is not taken to be away" in said["err"]
+        podman("kill", f"away-second-{going.run}")
+        assert going.ends() == 75, going.text
+    cause = away.report(going.run)["cause"]
+    assert (cause["reference"], cause["step"]) == ("killed-through-engine", "second")
+
+
 def test_what_a_suite_leaves_away_in_a_kept_stack_is_told_to_the_next_one(away: Project, up: str) -> None:
     done, report, _ = suite_of(away, "test_leaves_it", *("--ports", "fixed"))
     assert done.code == 0, done.text
@@ -295,7 +325,11 @@ def test_a_person_treats_a_stack_that_is_up_by_its_service(away: Project, up: st
     assert late.code == 75, late.text
     assert "(exit code 137)" in late.err
     assert away.invoke("infra.start", *words).code == 0
-    assert away.invoke("infra.env", *SERVICE, "--format", "json").json()["INFRA_INVOKE"].endswith(f"{up}/bin/invoke")
+    program = away.runs / up / "bin" / "invoke"
+    assert away.invoke("infra.env", *SERVICE, "--format", "json").json()["INFRA_INVOKE"] == str(program)
+    program.unlink()
+    assert "INFRA_INVOKE" not in away.invoke("infra.env", *SERVICE, "--format", "json").json()
+    assert not program.exists(), "to ask writes nothing"
 
 
 def test_a_run_that_is_not_there_or_not_ours_is_refused(away: Project, engine: Engine) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from given import CATALOG, settings_with
 
-from infra import away, components, lease, lease_names
+from infra import away, components, lease, lease_names, rundir
 from infra.errors import Invalid
 from infra.lease_names import private_folder
 from infra.run_names import new_run
@@ -85,7 +85,9 @@ def test_what_a_run_took_away_is_known_as_long_as_the_run_goes_on() -> None:
         away.put(REDIS, name, [name])
         assert away.ever(name) == {REDIS}
         away.take(away.marks(REDIS))
-        assert (away.marks(REDIS), away.ever(name), away.ever(someone)) == ((), {REDIS}, frozenset())
+        assert away.marks(REDIS) == ()
+        assert away.ever(name) == {REDIS}
+        assert away.ever(someone) == frozenset()
         away.put(f"{REDIS}-2", name, [name])
         assert away.ever(name) == {REDIS, f"{REDIS}-2"}
     assert away.ever(name) == frozenset()
@@ -97,19 +99,23 @@ def test_what_a_person_took_away_is_none_of_the_runs_and_hides_nothing_of_it(run
     assert away.ever(run) == frozenset()
     away.put(REDIS, run, [run])
     away.put(REDIS, None, [run])
-    assert ([mark.by for mark in away.marks(REDIS)], away.ever(run)) == ([None], {REDIS})
+    assert [mark.by for mark in away.marks(REDIS)] == [None]
+    assert away.ever(run) == {REDIS}
     away.take(away.marks(REDIS))
-    assert (away.marks(REDIS), away.ever(run)) == ((), {REDIS})
+    assert away.marks(REDIS) == ()
+    assert away.ever(run) == {REDIS}
 
 
 def test_the_mark_of_what_was_not_done_is_withdrawn_and_no_record_is_left(run: str) -> None:
     away.withdraw(away.put(REDIS, run, [run]))
-    assert (away.marks(REDIS), away.ever(run)) == ((), frozenset())
+    assert away.marks(REDIS) == ()
+    assert away.ever(run) == frozenset()
     away.take([away.put(REDIS, run, [run])])
     later = away.put(REDIS, run, [run])
     away.withdraw(later)
     away.withdraw(later)
-    assert (away.marks(REDIS), away.ever(run)) == ((), {REDIS})
+    assert away.marks(REDIS) == ()
+    assert away.ever(run) == {REDIS}
 
 
 def test_a_mark_that_cannot_be_written_is_an_error_and_none_is_left_elsewhere(run: str, other: str) -> None:
@@ -160,7 +166,7 @@ def test_the_program_that_a_suite_calls_works_from_anywhere(tmp_path: Path) -> N
     root = tmp_path / "a 'root' of $HOME"
     (root / "workspace").mkdir(parents=True)
     settings = settings_with(CATALOG, root / "workspace")
-    program = components.program(settings, tmp_path / "a run")
+    program = rundir.write_program(settings, tmp_path / "a run")
     done = subprocess.run(
         [program, "infra.wait", "--component", "redis", "--for", "ever"],
         cwd="/",
