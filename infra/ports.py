@@ -116,8 +116,8 @@ def _process(pid: int | None) -> str:
     if pid is None:
         return "a process of another user"
     try:
-        process = psutil.Process(pid)
-        return f"process {pid} ({' '.join(process.cmdline())[:80] or process.name()})"
+        # Its command line may hold what is secret to somebody else, and this goes into reports.
+        return f"process {pid} ({psutil.Process(pid).name()})"
     except psutil.Error:
         return f"process {pid}"
 

@@ -12,7 +12,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from infra.placeholders import one_line
-from infra.report import Case, Report, StepResult
+from infra.report import Case, Report, Scene, StepResult
 from infra.watch import Reporter
 
 _MESSAGE = 16 * 1024
@@ -56,7 +56,13 @@ def masked(report: Report, mask: Callable[[str], str]) -> Report:
         notes=tuple(map(mask, report.notes)),
         left_behind=tuple(map(mask, report.left_behind)),
         cause=report.cause and report.cause.masked(mask),
+        scene=report.scene and _masked_scene(report.scene, mask),
     )
+
+
+def _masked_scene(scene: Scene, mask: Callable[[str], str]) -> Scene:
+    sections = tuple(replace(one, lines=tuple(map(mask, one.lines))) for one in scene.sections)
+    return Scene(sections=sections, missing=tuple(map(mask, scene.missing)))
 
 
 def _masked_case(case: Case, mask: Callable[[str], str]) -> Case:
