@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -264,6 +265,16 @@ def test_every_recorded_report_is_read(path: Path) -> None:
     assert result.failed == len(states) - result.passed - result.skipped
 
 
+def test_a_set_up_that_was_cut_off_or_failed_with_the_stack_had_not_failed_before(tmp_path: Path) -> None:
+    ended = {"EndTime": "2026-11-22T01:02:03.5Z"}
+    failed, cut = (spec("", state, "no database", "BeforeSuite") for state in ("failed", "interrupted"))
+    (case,) = read(report_of(tmp_path, suite({**failed, **ended}))).cases
+    moment = datetime(2026, 11, 22, 1, 2, 3, tzinfo=UTC).timestamp()
+    assert (case.failed_before(moment), case.failed_before(moment + 1)) == (False, True)
+    (case,) = read(report_of(tmp_path, suite({**cut, **ended}))).cases
+    assert not case.failed_before(None)
+
+
 # A suite as a process: a stand-in for `go` that makes a stand-in for `ginkgo`, both real programs.
 
 
@@ -325,7 +336,7 @@ def test_an_event_of_gotestsums_that_lacks_something_is_no_report(tmp_path: Path
 def test_only_a_masked_report_is_ever_among_the_logs(tmp_path: Path) -> None:
     """Also while the suite goes on: of an owner that is killed nobody masks anything."""
     red = json.dumps([suite(spec("a", "failed", "s3cret"))])
-    seen = []
+    seen: list[str] = []
 
     def look() -> None:
         if (tmp_path / "written").exists():
