@@ -39,6 +39,11 @@ def check_free(plan: Plan, engine: Engine | None) -> None:
             raise taken(step, port.host, engine)
 
 
+def fixed(plan: Plan) -> tuple[int, ...]:
+    """Return the ports of this host that the plan wants."""
+    return tuple(port.host for _, port in _fixed(plan) if port.host is not None)
+
+
 def any_free() -> int:
     """Return a port of 127.0.0.1 that is free now. Nobody holds it until the suite does."""
     with socket.socket() as probe:

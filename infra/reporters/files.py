@@ -82,7 +82,7 @@ def junit(report: Report) -> str:
     root = ElementTree.Element("testsuites")
     name = f"{report.service}.{report.tier}"
     stack = ElementTree.SubElement(root, "testsuite", name=f"{name}.stack", tests=str(len(report.steps)))
-    _attempts(stack, report)
+    _properties(stack, report)
     failures = [case for case in report.suite.cases if case.state == "failed"] if report.suite else []
     failed_steps = 0
     for step in report.steps:
@@ -122,15 +122,19 @@ def junit(report: Report) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
-def _attempts(stack: ElementTree.Element, report: Report) -> None:
-    """Say in properties which attempt this is: one that passed only then must not look like any other."""
+def _properties(stack: ElementTree.Element, report: Report) -> None:
+    """Say in properties what no case shows: the cause of tests that are red, and that a pass was not the first try."""
+    told: dict[str, object] = {}
+    if report.cause is not None:
+        told |= {"cause": report.cause.reference, "blame": report.blame or ""}
     if report.most_attempts > 1:
-        told = {
+        told |= {
             "attempt": report.attempt,
             "most_attempts": report.most_attempts,
             "retry_of": report.retry_of or "",
             "flaky": str(report.flaky).lower(),
         }
+    if told:
         properties = ElementTree.SubElement(stack, "properties")
         for key, value in told.items():
             ElementTree.SubElement(properties, "property", name=f"infra.{key}", value=str(value))
