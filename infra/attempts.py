@@ -51,12 +51,13 @@ def _wait(settings: Settings, request: Request, report: Report, interrupts: Inte
         interrupts.hurry.wait(_RECOVER_S)
     if report.stack is not None:  # it was a person's, and stays up
         return
-    deadline = time.monotonic() + _PORTS_S
-    while time.monotonic() < deadline and not _ports_are_free(settings, request):
+    wanted, deadline = _wanted(settings, request), time.monotonic() + _PORTS_S
+    while time.monotonic() < deadline and not all(map(ports.is_free, wanted)):
         interrupts.hurry.wait(_LOOK_S)
 
 
-def _ports_are_free(settings: Settings, request: Request) -> bool:
+def _wanted(settings: Settings, request: Request) -> tuple[int, ...]:
+    """Return the ports of the next attempt; none where it cannot be planned, which it says itself."""
     try:
         made = plan.make(
             load(settings.catalog),
@@ -66,7 +67,6 @@ def _ports_are_free(settings: Settings, request: Request) -> bool:
             run=request.run,
             ports=request.ports,
         )
-        ports.check_free(made, None)
     except InfraError:
-        return False
-    return True
+        return ()
+    return ports.fixed(made)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections import deque
 from collections.abc import Iterable
 from pathlib import Path
@@ -98,9 +99,14 @@ def cut(path: Path, limit: int) -> None:
 
 def trim(folders: Iterable[Path], limit: int) -> None:
     """Shorten the files below these folders until they have no more than `limit` bytes in all: the longest, evenly."""
-    files = [path for folder in folders for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
-    level = _level([path.stat().st_size for path in files], limit)
-    for path in files:
+    sizes: dict[Path, int] = {}
+    for path in (Path(at, name) for folder in folders for at, _, names in os.walk(folder) for name in names):
+        with contextlib.suppress(OSError):  # some files go while they are looked at
+            seen = path.lstat()
+            if stat.S_ISREG(seen.st_mode):
+                sizes[path] = seen.st_size
+    level = _level(sizes.values(), limit)
+    for path in sizes:
         with contextlib.suppress(OSError):
             cut(path, level)
 

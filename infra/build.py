@@ -213,10 +213,18 @@ def _why(work: _Work, code: int | None, tail: tuple[str, ...]) -> NoImage:
             places={
                 "log": f"{{folder}}/logs/{work.log.name}",
                 **request.places,
-                **disks.words(remote=work.lease.connection.remote, root=work.lease.graph_root()),
+                **_disk(work.lease, tail),
             },
         ),
     )
+
+
+def _disk(lease: Lease, tail: tuple[str, ...]) -> Mapping[str, str]:
+    """Say which disk is full where a build says that one is."""
+    said = " ".join(tail).lower()
+    if "no space left" not in said and "quota exceeded" not in said:
+        return {}
+    return disks.words(remote=lease.connection.remote, root=lease.graph_root())
 
 
 def _ended(command: Command, lease: Lease) -> int | None:

@@ -142,10 +142,11 @@ def find(
 ) -> Group | None:
     """Return a running container's control group; None where it has ended, or the host does not count memory for it.
 
-    `cgroup` and `pid` are the engine's. Below the container's own group may be one for its processes (crun's
-    `container`), which has no limit: the path ends with the part that carries the container's id.
+    `cgroup` and `pid` are the engine's; where its group is no folder here, the process says where it is. Below the
+    container's own group may be one for its processes (crun's `container`), which has no limit: the path ends with the
+    part that carries the container's id.
     """
-    told = [cgroup] if cgroup else _paths(pid, proc)
+    told = [*([cgroup] if cgroup else []), *_paths(pid, proc)]
     for path in dict.fromkeys(_whole(one, container_id) for one in told if container_id in one):
         memory = _folder(root, _MEMORY_MOUNTS, path, ("memory.usage_in_bytes", "memory.current"))
         cpu = _folder(root, _CPU_MOUNTS, path, ("cpuacct.usage", "cpu.stat"))

@@ -221,6 +221,7 @@ class Consumer:
             cwd=cwd,
             env=self._environment(ready, each, cwd),
             logs=self.folder / "logs",
+            raw=lease_names.private_folder(plan.run) / "report",
             on_line=self.recorder.watch.suite_line,
             look=lambda: self._look(ready),
             interrupts=self.interrupts,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from infra.engine.store import Stored
 from infra.errors import NoImage, Unavailable
 from infra.lease_names import private_folder
 
-# What a build wants at least; the largest image of a stack takes as much.
+# What a build of the largest image of a stack takes; with less it may fail, and a small one succeeds.
 FULL_BYTES = 1024**3
+# No image of a stack is built with less.
+_REFUSED_BYTES = 64 * 1024**2
 _FEW_INODES = 1000
 # A run's folder holds a socket and some lines of text before anything is built.
 _NOTHING_BYTES = 1024**2
@@ -43,6 +46,11 @@ class Disk:
         if self.free < FULL_BYTES:
             return f"a build wants {FULL_BYTES / _GB:.1f} GB"
         return ""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no build at all can succeed on it."""
+        return self.free <= _REFUSED_BYTES or (self.inodes is not None and self.inodes < _FEW_INODES)
 
     @property
     def described(self) -> str:
@@ -74,17 +82,21 @@ def storage(stored: Stored | None = None, root: Path | None = None) -> Disk:
     return _look("container storage", root, ours=stored.bytes, cached=cached)
 
 
-def full(*, remote: bool) -> Disk | None:
-    """Return a disk that has no room for a build, or None. The storage of an engine elsewhere is not seen."""
+def scarce(*, remote: bool) -> Disk | None:
+    """Return a disk that has little room for a build, or None. The storage of an engine elsewhere is not seen."""
+    return _first(lambda disk: bool(disk.lacks), remote=remote)
+
+
+def _first(wanted: Callable[[Disk], bool], *, remote: bool) -> Disk | None:
     for disk in (temporary(), *(() if remote else (storage(),))):
-        if disk.lacks:
+        if wanted(disk):
             return disk if disk.what == "temporary files" else _stored(store.graph_root())
     return None
 
 
 def check_room(*, remote: bool) -> None:
-    """Raise `NoImage` where there is no room for what is to be built."""
-    disk = full(remote=remote)
+    """Raise `NoImage` where there is no room for anything that could be built."""
+    disk = _first(lambda disk: disk.is_full, remote=remote)
     if disk is not None:
         raise NoImage(said(disk), reference="disk-full", remedy=disk.frees)
 
@@ -104,10 +116,14 @@ def said(disk: Disk) -> str:
 def words(*, remote: bool, root: str | None = None) -> dict[str, str]:
     """Return what the cause `disk-full` says of the disk that is fuller, for an error that has come up meanwhile.
 
-    `root` is the engine's own folder of its storage, where it may be another one than this user's.
+    `root` is the engine's own folder of its storage, where it may be another one than this user's. Never raises: that
+    error comes first.
     """
-    where = Path(root) if root is not None else store.graph_root()
-    disk = min((temporary(), *(() if remote else (_stored(where),))), key=lambda one: one.free)
+    try:
+        where = Path(root) if root is not None else store.graph_root()
+        disk = min((temporary(), *(() if remote else (_stored(where),))), key=lambda one: one.free)
+    except OSError:
+        return {}
     return {"disk": f" ({disk.what}, {disk.path}: {disk.described})", "disk_fix": disk.frees}
 
 

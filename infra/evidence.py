@@ -142,7 +142,7 @@ def _all(jobs: Sequence[_Job], engine: Engine, found: Found, seconds: float) -> 
         keep = _nothing
         try:
             keep = job.work(own)
-        except (InfraError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever an engine says: the others go on
             why = error.message if isinstance(error, InfraError) else f"{type(error).__name__}: {error}"
         with lock:
             if waiting.pop(job.what, None) is None:
@@ -154,10 +154,18 @@ def _all(jobs: Sequence[_Job], engine: Engine, found: Found, seconds: float) -> 
             if why is not None:
                 found.missing.append(_no(job.what, why))
 
-    threads = [threading.Thread(target=do, args=(job, engine.clone(seconds)), daemon=True) for job in jobs]
+    threads = []
     deadline = time.monotonic() + seconds
-    for thread in threads:
-        thread.start()
+    for job in jobs:
+        thread = threading.Thread(target=do, args=(job, engine.clone(seconds)), daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # as many as this user, or this control group, may have
+            with lock:
+                del waiting[job.what]
+                found.missing.append(_no(job.what, str(error)))
+        else:
+            threads.append(thread)
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
     with lock:
@@ -211,8 +219,9 @@ def _ends(engine: Engine, container: str, mask: Callable[[str], str], limit: int
     texts = (piece.decode("utf-8", "replace") for piece in engine.log_pieces(container, _LINES))
     for text in in_pieces(texts, mask):
         end.take(text.encode("utf-8", "replace"))
-    start = mask(head[: limit // 4].decode("utf-8", "replace")).encode("utf-8", "replace")
-    return start + f"\n[cut here; the last {_LINES} lines follow]\n".encode() + end.bytes()
+    # Masked before it is cut, and read up to the end of a line: half a secret would be none to the mask.
+    start = mask(head[: head.rfind(b"\n") + 1 or None].decode("utf-8", "replace")).encode("utf-8", "replace")
+    return start[: limit // 4] + f"\n[cut here; the last {_LINES} lines follow]\n".encode() + end.bytes()
 
 
 def _inspect(place: Place, component: str, container: str, limit: int, found: Found) -> _Job:

@@ -23,12 +23,6 @@ from infra.signals import Interrupts
 from infra.watch import Recorder, Reporter, Reporters
 
 
-def execute(settings: Settings, request: Request, console: Reporter, goal: Goal) -> Report:
-    """Do a whole run and return its report; every error is in the report. Raises `Invalid` for a bad `--run` only."""
-    with watched() as interrupts:
-        return once(settings, request, console, goal, interrupts)
-
-
 @contextlib.contextmanager
 def watched() -> Iterator[Interrupts]:
     """Catch the signals until the block ends, and hold them where nothing says otherwise."""
@@ -41,7 +35,7 @@ def watched() -> Iterator[Interrupts]:
 
 
 def once(settings: Settings, request: Request, console: Reporter, goal: Goal, interrupts: Interrupts) -> Report:
-    """Do one run of a request whose signals are caught."""
+    """Do one run and return its report; every error is in the report. Raises `Invalid` for a bad `--run` only."""
     run = run_names.run_name(request.run)
     folder = rundir.make(settings.runs, run)
     ending = Ending()

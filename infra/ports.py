@@ -39,6 +39,11 @@ def check_free(plan: Plan, engine: Engine | None) -> None:
             raise taken(step, port.host, engine)
 
 
+def fixed(plan: Plan) -> tuple[int, ...]:
+    """Return the ports of this host that the plan wants."""
+    return tuple(port.host for _, port in _fixed(plan) if port.host is not None)
+
+
 def any_free() -> int:
     """Return a port of 127.0.0.1 that is free now. Nobody holds it until the suite does."""
     with socket.socket() as probe:
@@ -116,8 +121,8 @@ def _process(pid: int | None) -> str:
     if pid is None:
         return "a process of another user"
     try:
-        process = psutil.Process(pid)
-        return f"process {pid} ({' '.join(process.cmdline())[:80] or process.name()})"
+        # Its command line may hold what is secret to somebody else, and this goes into reports.
+        return f"process {pid} ({psutil.Process(pid).name()})"
     except psutil.Error:
         return f"process {pid}"
 

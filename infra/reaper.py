@@ -141,14 +141,13 @@ def _sweep(task: dict[str, Any], services: contextlib.ExitStack, owner: int | No
 def _save_evidence(engine: Engine, task: Mapping[str, Any]) -> None:
     """Save what a run that was killed cannot save itself: once, and never at the price of the sweep."""
     from infra import evidence, masking  # noqa: PLC0415
-    from infra.errors import InfraError  # noqa: PLC0415
 
     folder = Path(task["log"]).parent.parent if task["log"] else None
     if folder is None or not folder.is_dir() or any((folder / n).exists() for n in ("report.json", "diagnosis.md")):
         return
     secrets = frozenset(task.get("secrets", ()))
     place = evidence.Place(run=task["run"], folder=folder, mask=lambda text: masking.masked(text, secrets))
-    with contextlib.suppress(InfraError, OSError):
+    with contextlib.suppress(Exception):
         evidence.of_killed(engine, place)
 
 

@@ -212,6 +212,10 @@ class Run:
         except InfraError as failed:
             if error is None and isinstance(failed, NoAnswer):
                 raise
+        except Exception as failed:
+            if error is None:
+                raise
+            self.recorder.note(f"the teardown failed: {type(failed).__name__}: {failed}")
 
     def _note_resources(self, stack: Stack) -> None:
         """Sample no more, and keep what was seen; a person hears of what came near its limit."""

@@ -141,8 +141,10 @@ class Sampler:
             return
         with contextlib.suppress(InfraError):  # then nothing is known of them, and the report says so
             for container, usage in self._engine.usage(tuple(asked)).items():
-                with self._lock:
-                    asked[container].take(usage)
+                one = asked.get(container)  # it may name others than those it was asked for
+                if one is not None:
+                    with self._lock:
+                        one.take(usage)
 
 
 def near_limit(used: Resources) -> str | None:

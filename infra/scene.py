@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -12,12 +11,12 @@ import psutil
 
 from infra import away, evidence
 from infra.evidence import Found, Place, component_line
+from infra.lease_names import private_folder
 from infra.plan import Plan, PlannedStep
 from infra.report import Scene, Section
 from infra.stack import Stack
 
 _GB = 1024**3
-_WORDS = 120
 
 
 def save(stack: Stack, names: Iterable[tuple[str, str]], folder: Path, *, failed: bool) -> Scene | None:
@@ -26,8 +25,11 @@ def save(stack: Stack, names: Iterable[tuple[str, str]], folder: Path, *, failed
     Of a run that did not fail, the logs are all. Never raises.
     """
     place = Place(run=stack.plan.run, folder=folder, mask=stack.plan.mask)
-    found = evidence.collect(stack.engine, place, names, failed=failed)
-    return _whole(found, stack, folder) if failed else None
+    try:
+        found = evidence.collect(stack.engine, place, names, failed=failed)
+        return _whole(found, stack, folder) if failed else None
+    except Exception as error:  # noqa: BLE001 - it comes before the sweep, and is no reason to skip that
+        return _none_but(error) if failed else None
 
 
 def _whole(found: Found, stack: Stack, folder: Path) -> Scene:
@@ -41,10 +43,13 @@ def _whole(found: Found, stack: Stack, folder: Path) -> Scene:
     sections = (
         Section(title="Components", lines=tuple(_component(plan, step, found) for step in plan.steps)),
         Section(title=f"Addresses on the network {plan.network}", lines=addresses),
-        *_of_host(plan, ports, folder, found.storage),
+        *_of_host(ports, folder, found.storage),
     )
-    missing = tuple(plan.mask(line) for line in sorted(found.missing))
-    return Scene(sections=tuple(one for one in sections if one.lines), missing=missing)
+    return Scene(sections=tuple(one for one in sections if one.lines), missing=tuple(sorted(found.missing)))
+
+
+def _none_but(error: Exception) -> Scene:
+    return Scene(missing=(f"how the run was could not be looked at: {type(error).__name__}: {error}",))
 
 
 def _component(plan: Plan, step: PlannedStep, found: Found) -> str:
@@ -57,17 +62,20 @@ def _component(plan: Plan, step: PlannedStep, found: Found) -> str:
 
 
 def of_host(plan: Plan | None, folder: Path) -> Scene | None:
-    """Return the scene of a run that has failed before there was a stack."""
+    """Return the scene of a run that has failed before there was a stack. Never raises."""
     if plan is None:
         return None
     ports = [(step.name, port.host) for step in plan.steps for port in step.ports if port.host]
     ports += [("suite", port.host) for port in plan.suite_ports if port.host]
-    return Scene(sections=tuple(one for one in _of_host(plan, ports, folder, None) if one.lines))
+    try:
+        return Scene(sections=tuple(one for one in _of_host(ports, folder, None) if one.lines))
+    except Exception as error:  # noqa: BLE001 - the report is being made
+        return _none_but(error)
 
 
-def _of_host(plan: Plan, ports: Iterable[tuple[str, int]], folder: Path, storage: str | None) -> Iterator[Section]:
+def _of_host(ports: Iterable[tuple[str, int]], folder: Path, storage: str | None) -> Iterator[Section]:
     holders = _holders()
-    lines = tuple(plan.mask(f"{number} ({name}): {holders.get(number, 'nobody')}") for name, number in ports)
+    lines = tuple(f"{number} ({name}): {holders.get(number, 'nobody')}" for name, number in ports)
     yield Section(title="Who listened on the ports of this host", lines=lines)
     yield Section(title="Disk", lines=tuple(_disks(folder, storage)))
 
@@ -86,16 +94,17 @@ def _process(pid: int | None) -> str:
     if pid is None:
         return "a process of another user"
     try:
-        words = psutil.Process(pid).cmdline()
+        process = psutil.Process(pid)
+        name, words = process.name(), process.cmdline()
     except psutil.Error:
         return f"process {pid}"
     if words and Path(words[0]).name == "conmon" and "-n" in words:  # it holds what its container publishes
         return f"container {words[words.index('-n') + 1]} (conmon, process {pid})"
-    return f"process {pid} ({' '.join(words)[:_WORDS]})"
+    return f"process {pid} ({name})"  # a stranger's command line may hold what is secret
 
 
 def _disks(folder: Path, storage: str | None) -> Iterator[str]:
-    places = {"run directory": str(folder), "temporary files": tempfile.gettempdir(), "builds": "/var/tmp"}
+    places = {"run directory": str(folder), "temporary files, builds": str(private_folder("x").parent)}
     if storage is not None:
         places["images and containers"] = storage
     for what, place in places.items():

@@ -18,9 +18,9 @@ from pathlib import Path
 from rich.console import Console
 
 from infra import bootstrap, plan, settings
+from infra.attempts import execute
 from infra.catalog.loading import load
 from infra.errors import Blame, Cause, Ended, Invalid, Outcome
-from infra.execute import execute
 from infra.report import Report
 from infra.reporters.console import ConsoleReporter
 from infra.request import Pipe, Request

@@ -81,6 +81,8 @@ class SuiteRun:
     cwd: Path
     env: Mapping[str, str]
     logs: Path
+    # Where the runner writes its own report, with whatever secrets, as long as the run goes on.
+    raw: Path
     on_line: Callable[[str], None]
     look: Callable[[], None]
     interrupts: Interrupts
@@ -125,7 +127,8 @@ def environment(
 def run(suite: SuiteRun) -> tuple[SuiteResult | None, SuiteFailed | None]:
     """Run the suite to its end; return what its own report says, and why it did not pass. Raises what `look` raises."""
     runner = runner_of(suite.spec)
-    report = suite.logs / runner.report
+    suite.raw.mkdir(parents=True, exist_ok=True)
+    report = suite.raw / runner.report
     binary = _built(suite, runner.tool) if runner.tool else None
     program = (str(binary),) if binary else (suite.python, "-m", "pytest")
     try:
@@ -156,23 +159,32 @@ def run(suite: SuiteRun) -> tuple[SuiteResult | None, SuiteFailed | None]:
 
 
 def _read(suite: SuiteRun, runner: Runner, report: Path) -> SuiteResult | None:
-    """Read the suite's own report, then mask it and cut it short: the next who reads it is a person."""
-    if not report.exists():
-        return None
+    """Read the suite's own report and keep it among the logs, masked and cut short: the next reader is a person.
+
+    Never raises: why the suite was ended comes first.
+    """
+    result = None
+    # A report is whatever a program has written.
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        result = runner.read(report)
+    with contextlib.suppress(OSError):
+        _keep_masked(report, suite.logs / report.name, suite.mask)
+    with contextlib.suppress(OSError):
+        report.unlink(missing_ok=True)
+        for other in suite.raw.iterdir():  # what a person has asked for after `--`
+            shutil.move(other, suite.logs / other.name)
+    return result
+
+
+def _keep_masked(report: Path, to: Path, mask: Callable[[str], str]) -> None:
+    part = to.with_name(f".{to.name}.part")
     try:
-        return runner.read(report)
-    except ValueError:
-        return None
+        with report.open(encoding="utf-8", errors="replace", newline="") as raw, BoundedLog(part) as kept:
+            for text in in_pieces(iter(lambda: raw.read(_PIECE), ""), mask):
+                kept.write(text.encode("utf-8", "replace"))
+        part.replace(to)
     finally:
-        _mask(report, suite.mask)
-
-
-def _mask(report: Path, mask: Callable[[str], str]) -> None:
-    part = report.with_name(f".{report.name}.part")
-    with report.open(encoding="utf-8", errors="replace", newline="") as raw, BoundedLog(part) as kept:
-        for text in in_pieces(iter(lambda: raw.read(_PIECE), ""), mask):
-            kept.write(text.encode("utf-8", "replace"))
-    part.replace(report)
+        part.unlink(missing_ok=True)
 
 
 def run_step(suite: SuiteRun, step: Step, command: tuple[str, ...]) -> None:

@@ -105,7 +105,7 @@ def _lines(path: str) -> list[str]:
 def proxies(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the proxies that are set, without what is secret in them."""
     found = {key: value for key, value in environ.items() if key.lower() in _PROXIES and value}
-    return {key: re.sub(r"//[^/@]*@", "//", value) for key, value in found.items()}
+    return {key: re.sub(r"^(\w+://)?.*@", r"\1", value) for key, value in found.items()}
 
 
 def absent_bundles(environ: Mapping[str, str]) -> dict[str, str]:

@@ -22,10 +22,11 @@ _EDITOR = "${EDITOR:-vi}"
 
 
 def disk(name: str, facts: Disk) -> Check:
-    """Judge a disk: a build wants a gigabyte at least."""
+    """Judge a disk: a build wants a gigabyte, and none succeeds where it is full."""
     seen = f"{facts.path}: {facts.described}"
     if facts.lacks:
-        return failure(name, f"{seen}; {facts.lacks}", facts.frees)
+        judged = failure if facts.is_full else warning
+        return judged(name, f"{seen}; {facts.lacks}", facts.frees)
     if facts.free < _LOW_BYTES:
         return warning(name, seen, facts.frees)
     return ok(name, seen)

@@ -44,7 +44,7 @@ def _first(spec: TierSpec) -> str:
 def notes(made: Plan, *, remote: bool) -> tuple[str, ...]:
     """Return what may be in the run's way: a disk that is nearly full, and limits beyond this host's memory."""
     said = []
-    disk = disks.full(remote=remote)
+    disk = disks.scarce(remote=remote)
     if disk is not None:
         said.append(f"{disks.said(disk)}; to do: {disk.frees}")
     limits = sum(step.memory_mb or 0 for step in made.steps)

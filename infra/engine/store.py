@@ -60,9 +60,9 @@ def ours(root: Path) -> Stored:
     layers: dict[str, dict[str, Any]] = {}
     found = []
     used: set[str] = set()
-    for rows in root.glob("*-layers/layers.json"):
+    for rows in _tables(root, "layers"):
         layers |= {str(row["id"]): row for row in json.loads(rows.read_bytes()) or ()}
-    for rows in root.glob("*-images/images.json"):
+    for rows in _tables(root, "images"):
         for row in json.loads(rows.read_bytes()) or ():
             carried = _labels(rows.parent / str(row["id"]), str(row["id"]))
             if IMAGE in carried:
@@ -70,6 +70,15 @@ def ours(root: Path) -> Stored:
                 used.update(chain)
                 found.append(_image(row, carried, sum(_size(layers[one]) for one in chain)))
     return Stored(images=tuple(found), bytes=sum(_size(layers[one]) for one in used))
+
+
+def _tables(root: Path, kind: str) -> list[Path]:
+    """Return the tables of each storage driver. `Path.glob` passes over what may not be read: then it is not known."""
+    try:
+        folders = sorted(root.iterdir())
+    except FileNotFoundError:  # nothing was ever stored
+        return []
+    return [path for one in folders if one.name.endswith(f"-{kind}") and (path := one / f"{kind}.json").exists()]
 
 
 def _image(row: Mapping[str, Any], carried: Mapping[str, str], size: int) -> Image:

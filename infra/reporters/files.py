@@ -12,7 +12,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from infra.placeholders import one_line
-from infra.report import Case, Report, StepResult
+from infra.report import Case, Report, Scene, StepResult
 from infra.watch import Reporter
 
 _MESSAGE = 16 * 1024
@@ -56,7 +56,13 @@ def masked(report: Report, mask: Callable[[str], str]) -> Report:
         notes=tuple(map(mask, report.notes)),
         left_behind=tuple(map(mask, report.left_behind)),
         cause=report.cause and report.cause.masked(mask),
+        scene=report.scene and _masked_scene(report.scene, mask),
     )
+
+
+def _masked_scene(scene: Scene, mask: Callable[[str], str]) -> Scene:
+    sections = tuple(replace(one, lines=tuple(map(mask, one.lines))) for one in scene.sections)
+    return Scene(sections=sections, missing=tuple(map(mask, scene.missing)))
 
 
 def _masked_case(case: Case, mask: Callable[[str], str]) -> Case:
@@ -76,7 +82,7 @@ def junit(report: Report) -> str:
     root = ElementTree.Element("testsuites")
     name = f"{report.service}.{report.tier}"
     stack = ElementTree.SubElement(root, "testsuite", name=f"{name}.stack", tests=str(len(report.steps)))
-    _attempts(stack, report)
+    _properties(stack, report)
     failures = [case for case in report.suite.cases if case.state == "failed"] if report.suite else []
     failed_steps = 0
     for step in report.steps:
@@ -116,15 +122,19 @@ def junit(report: Report) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
-def _attempts(stack: ElementTree.Element, report: Report) -> None:
-    """Say in properties which attempt this is: one that passed only then must not look like any other."""
+def _properties(stack: ElementTree.Element, report: Report) -> None:
+    """Say in properties what no case shows: the cause of tests that are red, and that a pass was not the first try."""
+    told: dict[str, object] = {}
+    if report.cause is not None:
+        told |= {"cause": report.cause.reference, "blame": report.blame or ""}
     if report.most_attempts > 1:
-        told = {
+        told |= {
             "attempt": report.attempt,
             "most_attempts": report.most_attempts,
             "retry_of": report.retry_of or "",
             "flaky": str(report.flaky).lower(),
         }
+    if told:
         properties = ElementTree.SubElement(stack, "properties")
         for key, value in told.items():
             ElementTree.SubElement(properties, "property", name=f"infra.{key}", value=str(value))

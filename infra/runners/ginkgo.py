@@ -104,8 +104,15 @@ def _cases(spec: dict[str, Any], allowed_skips: Sequence[str]) -> Iterator[Case]
             cut_off=state in _CUT_OFF,
         )
     elif state in _FAILED:
-        name = f"{SETUP} {kind}"
-        yield Case(name=name, state="failed", message=message, location=_location(failure), setup=True)
+        yield Case(
+            name=f"{SETUP} {kind}",
+            state="failed",
+            message=message,
+            location=_location(failure),
+            setup=True,
+            ended_at=_moment(spec.get("EndTime")),
+            cut_off=state in _CUT_OFF,
+        )
 
 
 def _moment(text: object) -> float | None:

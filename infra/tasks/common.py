@@ -65,7 +65,7 @@ def engine_of(run: str) -> Iterator[Engine]:
     """Reach the engine for a task; that of a run that goes on here is at hand, and is what its own suite should use."""
     with signals.caught(), ExitStack() as stack:
         at_hand = lease.engine_at_hand(run) if run else None
-        yield at_hand or stack.enter_context(lease.hold(run_names.new_run(), "infra", "none")).engine
+        yield at_hand or stack.enter_context(lease.hold(run_names.new_run(), "infra", "none", looks=True)).engine
 
 
 def reporter(*, verbose: bool) -> ConsoleReporter:

@@ -10,9 +10,9 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from infra import cache, labels, sweep
+from infra.attempts import execute
 from infra.engine.types import Image
 from infra.errors import Invalid
-from infra.execute import execute
 from infra.reporters.console import rows
 from infra.tasks import common
 

@@ -12,12 +12,12 @@ from invoke.tasks import task
 
 from infra import isolation, labels, lease_names, lock, plan, rundir, sweep
 from infra import status as status_of
+from infra.attempts import execute
 from infra.catalog.declared import Catalog
 from infra.catalog.loading import load
 from infra.engine.client import Engine
 from infra.engine.transport import NoAnswer
 from infra.errors import InfraError, Internal, Invalid, NotReady
-from infra.execute import execute
 from infra.labels import Life
 from infra.model import Tier
 from infra.plan import Plan

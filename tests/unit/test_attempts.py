@@ -1,15 +1,19 @@
 """What is worth another attempt, and what a report says of several. A table of every way to end."""
 
+import time
 from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from given import DIED, PASSED, ROOT, SUITE
+from given import CAUSE, DIED, PASSED, ROOT, SUITE, plan_of, settings_with
 
-from infra import retry, settings
+from infra import attempts, ports, retry, settings
 from infra.errors import Ended, Internal, Interrupted, Invalid, NoImage, NotReady, SuiteFailed, Unavailable
 from infra.report import Attempt, Case, Scene, Section
 from infra.reporters.files import diagnosis, junit
+from infra.request import Request
+from infra.signals import Interrupts
 
 
 @pytest.mark.parametrize(
@@ -111,3 +115,26 @@ def test_a_message_without_an_end_is_cut_in_the_report() -> None:
     assert told is not None
     assert len(told.cases[0].message) < 17_000
     assert told.cases[0].message.endswith("az")
+
+
+def test_a_catalogue_that_has_gone_wrong_is_not_waited_for(tmp_path: Path) -> None:
+    settings_ = settings_with(tmp_path / "no catalogue", tmp_path)
+    request = Request(service="notification", tier="integration", run="1884d074")
+    began = time.monotonic()
+    attempts._wait(settings_, request, DIED, Interrupts())
+    assert time.monotonic() - began < 1
+
+
+def test_the_next_attempt_waits_for_the_ports_of_its_plan(tmp_path: Path) -> None:
+    made = plan_of(tmp_path)
+    wanted = {port.host for step in made.steps for port in step.ports} | {port.host for port in made.suite_ports}
+    assert set(ports.fixed(made)) == wanted
+    assert ports.fixed(plan_of(tmp_path / "auto", ports="auto")) == ()
+
+
+def test_the_cause_of_red_tests_is_in_junit_too() -> None:
+    red = Case(name="writes", state="failed", message="connection refused")
+    report = replace(DIED, suite=replace(SUITE, cases=(red,)), cause=replace(CAUSE, reference="localhost-refused"))
+    properties = {one.get("name"): one.get("value") for one in ElementTree.fromstring(junit(report)).iter("property")}
+    assert properties == {"infra.cause": "localhost-refused", "infra.blame": "infrastructure"}
+    assert not list(ElementTree.fromstring(junit(PASSED)).iter("property"))

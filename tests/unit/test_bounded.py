@@ -1,5 +1,6 @@
 """Files that stay small: the beginning and the end are there, and what is between them is said to be cut."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,23 @@ def test_a_folder_is_cut_to_its_bound_and_the_short_ones_stay_whole(tmp_path: Pa
     assert sum(left) <= 1500
     assert sum(left) >= min(sum(sizes), 1400)
     assert all(now == before for now, before in zip(left, sizes, strict=True) if before <= 20)
+
+
+def test_a_folder_is_trimmed_while_its_files_come_and_go(tmp_path: Path) -> None:
+    over = threading.Event()
+
+    def work() -> None:
+        while not over.is_set():
+            for number in range(50):
+                (tmp_path / f"{number}.log").write_bytes(b"x" * 100)
+            for number in range(50):
+                (tmp_path / f"{number}.log").unlink()
+
+    other = threading.Thread(target=work)
+    other.start()
+    try:
+        for _ in range(1000):
+            trim([tmp_path], 1000)
+    finally:
+        over.set()
+        other.join()

@@ -94,6 +94,12 @@ def test_without_the_engines_word_the_process_says_where_it_is(tmp_path: Path) -
     assert cgroups.find(ID, None, None, root=root, proc=proc) is None
 
 
+def test_where_the_engines_word_is_no_folder_here_the_process_says_where_it_is(tmp_path: Path) -> None:
+    root = tree(tmp_path / "sys", {f"inner/{SLICE}": V2})
+    proc = tree(tmp_path / "proc", {"20649": {"cgroup": f"0::/inner/{SLICE}\n"}})
+    assert found(root, f"/{SLICE}", 20649, proc).memory == root / "inner" / SLICE
+
+
 @pytest.mark.parametrize("folders", [{}, {SLICE: {"cpu.stat": V2["cpu.stat"]}}], ids=["gone", "memory not delegated"])
 def test_what_is_not_counted_here_is_not_found(folders: Mapping[str, Mapping[str, str]], tmp_path: Path) -> None:
     assert cgroups.find(ID, f"/{SLICE}", 1, root=tree(tmp_path, folders)) is None

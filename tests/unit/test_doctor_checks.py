@@ -11,18 +11,21 @@ from pathlib import Path
 
 import pytest
 from given import CATALOG, plan_of
+from test_transport import Serve, http, serve  # noqa: F401 - a fixture
 
-from infra import cache, disks, labels
+from infra import build, cache, disks, labels
 from infra.catalog.loading import load
 from infra.disks import Disk
 from infra.doctor import engine, facts, host, machine, start, wants
 from infra.doctor.checks import Asked, Check, document, failure, ok, warning, worst
 from infra.doctor.facts import Go, Power, Rootless
 from infra.engine import store
+from infra.engine.discover import Connection
 from infra.engine.host import HostFacts
 from infra.engine.store import Stored
 from infra.engine.types import Image
 from infra.errors import Unavailable
+from infra.lease import Lease
 from infra.sweep import FoundRun
 from infra.tools import TOOLS
 
@@ -98,8 +101,9 @@ def test_a_check_that_hangs_or_raises_is_a_warning_and_holds_up_no_other() -> No
     [
         (ROOMY, "ok", ""),
         (replace(ROOMY, free=4 * GB, ours=0), "warning", "podman system df  # shows what fills it"),
-        (replace(ROOMY, free=GB, ours=9 * GB, cached=4 * GB), "failure", "invoke images.prune --days 0"),
-        (replace(ROOMY, free=GB // 2, ours=9 * GB), "failure", "podman system df"),
+        (replace(ROOMY, free=GB, ours=9 * GB, cached=4 * GB), "warning", "invoke images.prune --days 0"),
+        (replace(ROOMY, free=GB // 2, ours=9 * GB), "warning", "podman system df"),
+        (replace(ROOMY, free=64 * 1024**2, ours=9 * GB), "failure", "podman system df"),
         (replace(ROOMY, inodes=3), "failure", "du -xhd1 /var/lib/containers/storage"),
         (replace(ROOMY, path="/a b", free=0), "failure", "du -xhd1 '/a b'"),
     ],
@@ -250,6 +254,12 @@ def test_a_proxys_password_is_not_shown() -> None:
     environ = {"HTTP_PROXY": "http://ann:hush@proxy:3128"}
     assert "hush" not in host.proxies(environ, facts.proxies(environ)).seen
     assert "proxy:3128" in host.proxies(environ, facts.proxies(environ)).seen
+
+
+@pytest.mark.parametrize("text", ["http://ann:hu@sh@proxy:3128", "ann:hush@proxy:3128", "http://ann:hu/sh@proxy:3128"])
+def test_a_proxys_password_is_not_shown_however_it_is_written(text: str) -> None:
+    shown = facts.proxies({"HTTP_PROXY": text})["HTTP_PROXY"]
+    assert shown == ("http://proxy:3128" if "//" in text else "proxy:3128")
 
 
 def test_trust_names_the_bundle_that_is_not_there(tmp_path: Path) -> None:
@@ -420,6 +430,31 @@ def test_a_storage_that_is_not_there_has_nothing_and_one_that_is_broken_says_so(
     (tmp_path / "overlay-images" / "images.json").write_text("{")
     with pytest.raises(ValueError, match="Expecting"):
         store.ours(tmp_path)
+
+
+def test_a_storage_that_cannot_be_read_is_not_one_without_images(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        store.ours(tmp_path / "file")
+
+
+def test_which_disk_is_full_is_looked_at_where_a_build_says_so_and_hides_no_error(serve: Serve) -> None:  # noqa: F811
+    info = {"store": {"graphRoot": "/" + "x" * 5000, "graphDriverName": "vfs"}, "host": {}}
+    server = serve({"/info": http(json.dumps(info).encode())})
+    connection = Connection(url=server.url, origin="CONTAINER_HOST")
+    held = Lease(
+        run="1884d074",
+        service="gateway",
+        tier="integration",
+        owner=labels.Owner.of(os.getpid()),
+        connection=connection,
+        engine=connection.client(),
+        version="4.3.1",
+    )
+    assert build._disk(held, ("STEP 1/2: FROM x", "make: *** [all] Error 1")) == {}
+    assert server.asked == []
+    assert build._disk(held, ("write /x: no space left on device",)) == {}  # no such path can be looked at
+    assert "GET /info" in server.asked
 
 
 def test_where_the_storage_is_as_its_configuration_says(tmp_path: Path) -> None:

@@ -5,14 +5,16 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from given import WORKSPACE
 
 from infra import suites, verdict
-from infra.errors import SuiteFailed, Unavailable
-from infra.model import GinkgoSuite, Step
+from infra.errors import NotReady, SuiteFailed, Unavailable
+from infra.model import GinkgoSuite, GotestsumSuite, Step
 from infra.report import SuiteResult
 from infra.runners.ginkgo import Ginkgo
 from infra.signals import Interrupts
@@ -65,6 +67,7 @@ def run_in(
         cwd=tmp_path,
         env={"PATH": os.defpath if path is None else path},
         logs=tmp_path / "logs",
+        raw=tmp_path / "raw",
         on_line=lambda _: None,
         look=lambda: None,
         interrupts=Interrupts(),
@@ -262,6 +265,16 @@ def test_every_recorded_report_is_read(path: Path) -> None:
     assert result.failed == len(states) - result.passed - result.skipped
 
 
+def test_a_set_up_that_was_cut_off_or_failed_with_the_stack_had_not_failed_before(tmp_path: Path) -> None:
+    ended = {"EndTime": "2026-11-22T01:02:03.5Z"}
+    failed, cut = (spec("", state, "no database", "BeforeSuite") for state in ("failed", "interrupted"))
+    (case,) = read(report_of(tmp_path, suite({**failed, **ended}))).cases
+    moment = datetime(2026, 11, 22, 1, 2, 3, tzinfo=UTC).timestamp()
+    assert (case.failed_before(moment), case.failed_before(moment + 1)) == (False, True)
+    (case,) = read(report_of(tmp_path, suite({**cut, **ended}))).cases
+    assert not case.failed_before(None)
+
+
 # A suite as a process: a stand-in for `go` that makes a stand-in for `ginkgo`, both real programs.
 
 
@@ -284,7 +297,7 @@ def ran(tmp_path: Path, script: str, timeout: float = 60.0) -> tuple[SuiteResult
 
 def test_the_report_is_believed_and_not_what_was_printed(tmp_path: Path) -> None:
     red = json.dumps([suite(spec("a", "failed", "no"))])
-    result, error = ran(tmp_path, f"open('logs/ginkgo.json', 'w').write({red!r}); print('SUCCESS! -- 1 Passed s3cret')")
+    result, error = ran(tmp_path, f"open('raw/ginkgo.json', 'w').write({red!r}); print('SUCCESS! -- 1 Passed s3cret')")
     assert result is not None
     assert result.failed == 1
     assert error is not None
@@ -298,7 +311,8 @@ def test_the_report_is_believed_and_not_what_was_printed(tmp_path: Path) -> None
         ("print('Found no test suites'.lower()); sys.exit(1)", "no-suite-found"),
         ("sys.exit(0)", "no-report"),
         ("os.kill(os.getpid(), signal.SIGKILL)", "suite-killed"),
-        ("open('logs/ginkgo.json', 'w').write('[{\"SpecRep')", "no-report"),
+        ("open('raw/ginkgo.json', 'w').write('[{\"SpecRep')", "no-report"),
+        ("open('raw/ginkgo.json', 'w').write('[{\"SpecReports\": [3]}]')", "no-report"),
     ],
 )
 def test_no_report_is_a_cause_of_its_own(script: str, reference: str, tmp_path: Path) -> None:
@@ -307,6 +321,57 @@ def test_no_report_is_a_cause_of_its_own(script: str, reference: str, tmp_path: 
     assert error is not None
     assert error.reference == reference
     assert error.exit_code == 1
+
+
+def test_an_event_of_gotestsums_that_lacks_something_is_no_report(tmp_path: Path) -> None:
+    event = json.dumps({"Action": "output", "Package": "x"})
+    path = tools(tmp_path, f"open('raw/gotestsum.jsonl', 'w').write({event!r} + chr(10) + {event!r} + chr(10))")
+    spec = GotestsumSuite(runner="gotestsum", packages=("./x",))
+    result, error = suites.run(replace(run_in(tmp_path, path=path), spec=spec))
+    assert result is None
+    assert error is not None
+    assert error.reference == "no-report"
+
+
+def test_only_a_masked_report_is_ever_among_the_logs(tmp_path: Path) -> None:
+    """Also while the suite goes on: of an owner that is killed nobody masks anything."""
+    red = json.dumps([suite(spec("a", "failed", "s3cret"))])
+    seen: list[str] = []
+
+    def look() -> None:
+        if (tmp_path / "written").exists():
+            seen.extend(path.name for path in (tmp_path / "logs").iterdir())
+            raise NotReady("redis died", reference="component-died")
+
+    path = tools(
+        tmp_path,
+        f"open('raw/ginkgo.json', 'w').write({red!r})\n"
+        "open('raw/theirs.out', 'w').write('x')\nopen('written', 'w')\ntime.sleep(60)",
+    )
+    with pytest.raises(NotReady):
+        suites.run(replace(run_in(tmp_path, path=path), look=look))
+    assert "suite.log" in seen
+    assert "ginkgo.json" not in seen
+    report = (tmp_path / "logs" / "ginkgo.json").read_text()
+    assert '"Message": "***"' in report
+    assert (tmp_path / "logs" / "theirs.out").exists()
+    assert list((tmp_path / "raw").iterdir()) == []
+
+
+def test_a_report_that_cannot_be_kept_hides_no_cause_and_does_not_stay_raw(tmp_path: Path) -> None:
+    (tmp_path / "logs" / "ginkgo.json").mkdir(parents=True)  # in the way, as a full disk is
+    red = json.dumps([suite(spec("a", "failed", "s3cret"))])
+
+    def look() -> None:
+        raise NotReady("redis died", reference="component-died")
+
+    heard: list[SuiteResult | None] = []
+    path = tools(tmp_path, f"open('raw/ginkgo.json', 'w').write({red!r})\ntime.sleep(60)")
+    with pytest.raises(NotReady):
+        suites.run(replace(run_in(tmp_path, path=path), look=look, heard=heard.append))
+    assert len(heard) == 1
+    left = [file for file in tmp_path.rglob("*ginkgo.json*") if file.is_file()]
+    assert left == []
 
 
 def test_ginkgos_own_words_for_no_suite_are_known(tmp_path: Path) -> None:

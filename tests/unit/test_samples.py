@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from dataclasses import replace
@@ -9,9 +10,11 @@ from pathlib import Path
 
 from given import DIED
 from test_cgroups import ID, SLICE, V2, tree
+from test_transport import Serve, http, serve  # noqa: F401 - a fixture
 
 from infra import killings
 from infra.causes.facts import MemoryFacts
+from infra.engine.client import Engine
 from infra.engine.types import ContainerState
 from infra.report import Resources
 from infra.reporters.files import diagnosis
@@ -132,3 +135,14 @@ def test_one_that_has_ended_before_it_was_seen_holds_nothing_and_is_unknown(tmp_
     assert not [path for path in held if path.is_relative_to(tmp_path)]
     (used,) = sampler.stop()
     assert (used.memory_peak_mb, used.cpu_s, used.oom_kills) == (None, None, None)
+
+
+def test_an_engine_that_names_another_container_ends_no_thread(serve: Serve) -> None:  # noqa: F811
+    rows = [{"Name": name, "MemUsage": 20 * 1024**2, "CPUNano": 10**9} for name in ("another", "c")]
+    server = serve({"/containers/stats": http(json.dumps({"Error": None, "Stats": rows}).encode())})
+    with Sampler(Engine(server.url), local=False) as sampler:
+        sampler.watch("redis", "c", STATE)
+        deadline = time.monotonic() + 5
+        while facts(sampler).peak_mb != 20 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert facts(sampler).peak_mb == 20
