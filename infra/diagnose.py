@@ -74,7 +74,7 @@ class Inquiry:
         return NotReady(
             f"{mark.who} took {step.name} away deliberately: the container is {state.status}",
             reference="component-taken-away",
-            remedy="invoke suite.run --fresh --ports auto  # a stack of its own, that nobody else takes apart",
+            remedy="invoke suite.run --fresh --ports auto  # a stack of its own; nobody else takes that apart by mistake",
             step=step.name,
             blame="test" if mark.by else "user",
         )
