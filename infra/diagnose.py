@@ -74,7 +74,7 @@ class Inquiry:
         return NotReady(
             f"{mark.who} took {step.name} away deliberately: the container is {state.status}",
             reference="component-taken-away",
-            remedy="invoke suite.run --fresh --ports auto  # a stack of its own; nobody else takes that apart by mistake",
+            remedy="invoke suite.run --fresh --ports auto  # a stack of its own, taken apart by nobody else",
             step=step.name,
             blame="test" if mark.by else "user",
         )
