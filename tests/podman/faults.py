@@ -7,6 +7,8 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,19 +17,43 @@ from typing import Any
 from xml.etree import ElementTree
 
 from product import CATALOG, Done, Going, Project, eventually, free_ports, new_run
+from remedies import COMMAND
 
 from infra.causes.table import BY_REFERENCE
 
 DEBIAN = "docker.io/library/debian:trixie-slim"
 # Where a bench wants to see what the tests have measured: a line of JSON for each fault.
 ROWS = "INFRA_TEST_FAULTS"
-# What a remedy begins with: a person can paste it.
-_COMMANDS = re.compile(
-    r"^(?:sudo |cd \S+ && |[A-Z_]+=\S+ )*"
-    r"(?:\$\{EDITOR:-vi\}|(?:invoke|nox|podman|less|git|kill|ss|df|ls|grep|cat|ulimit"
-    r"|unset|export|python3|pip|go|apt-get|apt|dmesg|mount|usermod|modprobe|skopeo|ginkgo|pytest|chmod|mv|rm|cp|env"
-    r"|sysctl|ps|du)\b)"
-)
+REDIS = """
+image = "docker.io/library/redis:7-alpine"
+command = ["redis-server", "--save", "", "--appendonly", "no"]
+[ports]
+redis = 6379
+[ready]
+probe = "redis"
+port = "redis"
+timeout = "10s"
+"""
+# What a suite of these may say; it kills a component of its own run as a person would.
+HELPERS = """
+import os, signal, time
+import psutil
+RUN, SERVICE = os.environ["INFRA_RUN"], os.environ["INFRA_SERVICE"]
+
+def kill(component):
+    name = f"{SERVICE}-{component}-{RUN}"
+    for one in psutil.process_iter(["name", "cmdline"]):
+        if one.info["name"] == "conmon" and name in (one.info["cmdline"] or ()):
+            for child in one.children():
+                child.kill()
+
+def first_time(name):
+    try:
+        open(os.path.join(os.path.dirname(__file__), name), "x").close()
+        return True
+    except FileExistsError:
+        return False
+"""
 
 
 @dataclass(frozen=True)
@@ -93,7 +119,7 @@ def is_told(
     assert fault.report["left_behind"] == []
     where = f"{step}: " if step else ""
     assert fault.line == f"{fault.report['outcome']}: {where}{cause['message']}; to do: {cause['remedy']}"
-    assert _COMMANDS.match(cause["remedy"]), f"no command: {cause['remedy']}"
+    assert COMMAND.match(cause["remedy"]), f"no command: {cause['remedy']}"
     assert subprocess.run(("bash", "-n", "-c", cause["remedy"]), capture_output=True, check=False).returncode == 0
     assert "{" not in cause["remedy"].replace("${EDITOR", ""), "a placeholder was left"
     for words in says:
@@ -104,19 +130,16 @@ def is_told(
         assert words in evidence, f"{words!r} is not shown by {evidence!r}"
     page = (fault.folder / "diagnosis.md").read_text(encoding="utf-8")
     assert page.startswith(f"# {fault.line}\n")
-    errors = [
-        one
-        for suite in ElementTree.parse(fault.folder / "junit.xml").getroot()
-        for case in suite
-        for one in case
-        if one.tag in ("error", "failure")
-    ]
+    root = ElementTree.parse(fault.folder / "junit.xml").getroot()
+    errors = [one for suite in root for case in suite for one in case if one.tag in ("error", "failure")]
     assert errors, "JUnit shows a failed run as green"
-    if outcome_of_setup(fault):
+    told = {one.get("name"): one.get("value") for one in root.iter("property")}
+    assert (told["infra.cause"], told["infra.blame"]) == (reference, blame)
+    if no_test_failed(fault):
         assert reference in [one.get("type") for one in errors]
 
 
-def outcome_of_setup(fault: Fault) -> bool:
+def no_test_failed(fault: Fault) -> bool:
     """Whether no test of the suite's own has failed, so that JUnit's failure is a case of the set-up."""
     return not (fault.report["suite"] or {}).get("failed")
 
@@ -175,10 +198,14 @@ def small_catalog(
         elif names:
             inner = ", ".join(f"{one} = {number}" for one, number in zip(names, numbers, strict=True))
             lines.append(f"{name} = {{ {inner} }}")
-    text = f'language = "python"\nstack = {json.dumps(list(stack))}\n[ports]\n' + "\n".join(lines)
-    text += f"\n[tiers.integration]\n{tier}\n[tiers.integration.suite]\n{suite}"
-    (folder / "services" / f"{service}.toml").write_text(text, encoding="utf-8")
+    _write_service(folder, service, stack, lines, tier, suite)
     return folder
+
+
+def _write_service(catalog: Path, name: str, stack: Sequence[str], ports: Sequence[str], tier: str, suite: str) -> None:
+    text = f'language = "python"\nstack = {json.dumps(list(stack))}\n[ports]\n' + "\n".join(ports)
+    text += f"\n[tiers.integration]\n{tier}\n[tiers.integration.suite]\n{suite}"
+    (catalog / "services" / f"{name}.toml").write_text(text, encoding="utf-8")
 
 
 def _port_names(path: Path) -> list[str]:
@@ -199,6 +226,41 @@ def small_workspace(folder: Path, files: Mapping[str, str] | None = None) -> Pat
     git(folder, "init", "--quiet")
     git(folder, "add", "--all")
     return folder
+
+
+def component(text: str, *, kind: str = "service", more: str = "") -> str:
+    """A component of Redis' image that does what a line of shell says; it is ready at once, or when it has ended."""
+    ready = '[ready]\nprobe = "completed"\ntimeout = "20s"\n'
+    return f'image = "docker.io/library/redis:7-alpine"\nkind = "{kind}"\n{script(text)}{more}\n{ready}'
+
+
+def small_project(
+    folder: Path,
+    tests: Mapping[str, str],
+    *,
+    components: Mapping[str, str] | None = None,
+    stacks: Mapping[str, list[str]] | None = None,
+    tier: str = "",
+) -> Project:
+    """A project with one service for each test file of a few lines; its stack is Redis where `stacks` has no other."""
+    known = {"redis": REDIS, **(components or {})}
+    catalog, workspace = folder / "catalog", folder / "workspace"
+    for name in ("components", "services"):
+        (catalog / name).mkdir(parents=True)
+    shutil.copytree(CATALOG / "local", catalog / "local")
+    for name, text in known.items():
+        (catalog / "components" / f"{name}.toml").write_text(text, encoding="utf-8")
+    workspace.mkdir()
+    (workspace / "helpers.py").write_text(HELPERS, encoding="utf-8")
+    free = iter(free_ports(3 * len(tests)))
+    path = f"path = [{json.dumps(str(Path(sys.executable).parent))}]\n{tier}"
+    for name, text in tests.items():
+        (workspace / f"test_{name}.py").write_text(f"from helpers import *\n{textwrap.dedent(text)}", encoding="utf-8")
+        stack = (stacks or {}).get(name, ["redis"])
+        ports = [f"{part} = {next(free)}" for part in stack if "[ports]" in known[part]]
+        suite = f'runner = "pytest"\npaths = ["test_{name}.py"]\ntimeout = "60s"\n'
+        _write_service(catalog, name, stack, ports, path, suite)
+    return Project.make(folder / "project", catalog=catalog, workspace=workspace)
 
 
 class Stopwatch:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import small
+from faults import component, small_project
 from product import Podman, Project, eventually, new_run
 from proxy import Proxy, Rule, hang, proxied, refuse
 
@@ -43,12 +43,12 @@ TESTS = {
 
 @pytest.fixture(scope="module")
 def few(warm: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    loud = small.script(f"echo first words; {LOUD}; echo last words", kind="job")
-    slow = small.script("echo it begins; sleep 60", kind="job")
+    loud = component(f"echo first words; {LOUD}; echo last words", kind="job")
+    slow = component("echo it begins; sleep 60", kind="job")
     stacks = {"loud": ["redis", "loud"], "waiting": ["redis"]}
     components = {"loud": loud, "slow": slow}
     tier = 'env = { PYTEST_ADDOPTS = "-s" }'
-    return small.make(tmp_path_factory.mktemp("evidence"), TESTS, components=components, stacks=stacks, tier=tier)
+    return small_project(tmp_path_factory.mktemp("evidence"), TESTS, components=components, stacks=stacks, tier=tier)
 
 
 def size(folder: Path) -> int:

@@ -7,7 +7,7 @@ import signal
 from xml.etree import ElementTree
 
 import pytest
-import small
+from faults import component, small_project
 from product import Done, Podman, Project, new_run
 
 TESTS = {
@@ -35,11 +35,11 @@ TESTS = {
 
 @pytest.fixture(scope="module")
 def small_ones(warm: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    job = small.script("echo ERROR: no such table; exit 3", kind="job")
-    nowhere = small.script("true", kind="job").replace("library/redis:7-alpine", "library/no-such-thing:1")
+    job = component("echo ERROR: no such table; exit 3", kind="job")
+    nowhere = component("true", kind="job").replace("library/redis:7-alpine", "library/no-such-thing:1")
     stacks = {"jobless": ["redis", "job"], "imageless": ["nowhere"]}
     components = {"job": job, "nowhere": nowhere}
-    return small.make(tmp_path_factory.mktemp("retry"), TESTS, components=components, stacks=stacks)
+    return small_project(tmp_path_factory.mktemp("retry"), TESTS, components=components, stacks=stacks)
 
 
 def run(small_ones: Project, service: str, *words: str, **env: str | None) -> Done:

@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import pytest
-import small
+from faults import small_project
 from product import Podman, Project, new_run
 
 AT_A_TIME = 3
@@ -103,7 +103,7 @@ class Ended:
 @pytest.fixture(scope="module")
 def telling(warm: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     before = shlex.join(["sh", "-c", f"{SAYS} exit 1"])
-    made = small.make(tmp_path_factory.mktemp("secrets"), TESTS, components=COMPONENTS, stacks=STACKS)
+    made = small_project(tmp_path_factory.mktemp("secrets"), TESTS, components=COMPONENTS, stacks=STACKS)
     catalog = made.folder.parent / "catalog" / "services"
     for name in TESTS:
         path = catalog / f"{name}.toml"

@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 import pytest
 from given import ROOT
 from pydantic import TypeAdapter
+from remedies import COMMAND
 
 from infra import errors
 from infra.build import STOPPED
@@ -27,12 +28,6 @@ from infra.errors import Blame, Ended
 
 PRODUCT = ROOT / "infra"
 CASES = Path(__file__).with_name("causes")
-# What a remedy begins with: a person can paste it.
-KNOWN = re.compile(
-    r"^(?:sudo |cd \S+ && |[A-Z_]+=\S+ )*"
-    r"(?:\$\{EDITOR:-vi\} |(?:invoke|nox|podman|less|git|kill|ss|df|ls|grep|cat|ulimit|unset|export|python3|pip|go"
-    r"|apt-get|dmesg|ps|du|mount|usermod|modprobe|skopeo|mkdir|mv)\b)"
-)
 # Where a remedy is a value that was made elsewhere: each is a command by its making, or a test of its own says so.
 MADE_ELSEWHERE = {
     "infra.ports:found.remedy",
@@ -182,7 +177,7 @@ def test_every_hint_is_a_line_for_a_shell(rule: Rule) -> None:
     values = {name: "podman info" if name in COMMANDS else "value" for name in names}
     hint = rule.hint.format_map(values)
     assert "\n" not in hint
-    assert KNOWN.match(hint), hint
+    assert COMMAND.match(hint), hint
     assert parses(hint), hint
 
 
@@ -231,7 +226,7 @@ def test_every_remedy_that_is_written_where_a_cause_is_raised_is_a_line_for_a_sh
             text = ast.unparse(remedy)
             # Made by functions whose results other tests look at.
             begins = ["ls"] if text.startswith(("f'{remedy}", "f'{needed}", "f'{installation(", "_at(")) else [""]
-        if not all(KNOWN.match(one) for one in begins):
+        if not all(COMMAND.match(one) for one in begins):
             wrong[site.where] = ast.unparse(remedy)
     assert wrong == {}
 
@@ -309,7 +304,7 @@ def test_a_recorded_case_shows_its_cause_and_no_other(recorded: Case) -> None:
     assert [words for words in recorded.says if words not in cause.message] == []
     assert recorded.remedy in cause.remedy
     assert "\n" not in cause.message + cause.remedy
-    assert KNOWN.match(cause.remedy), cause.remedy
+    assert COMMAND.match(cause.remedy), cause.remedy
     assert parses(cause.remedy), cause.remedy
 
 
@@ -358,7 +353,7 @@ def test_no_facts_whatever_make_an_error_of_ours(recorded: Case) -> None:
     for doing in get_args(Doing):
         for left_out in less:
             cause = found(replace(recorded.facts, doing=doing, **left_out))
-            assert cause is None or KNOWN.match(cause.remedy), cause
+            assert cause is None or COMMAND.match(cause.remedy), cause
 
 
 # infra.explain
