@@ -109,6 +109,7 @@ def test_the_page_says_how_each_component_was_and_what_was_around_it(few: Projec
         "## Who listened on the ports of this host",
         "## Disk",
         "## Steps",
+        "## Resources",
     ]
     (component,) = section(text, "Components")
     assert component.startswith("redis: running since ")
