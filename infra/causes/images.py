@@ -22,6 +22,13 @@ def _step(facts: Facts) -> Match:
 
 RULES = (
     Rule(
+        reference="recipe-missing",
+        blame="user",
+        when=both(_PULL, said(r"^INFRA_IMAGES=local$")),
+        message="nothing is pulled (INFRA_IMAGES=local), and the catalogue has no recipe for {image}",
+        hint="unset INFRA_IMAGES  # or add a recipe to the catalogue: local/<name>.toml",
+    ),
+    Rule(
         reference="certificate-unknown",
         blame="infrastructure",
         when=by_host(
