@@ -480,7 +480,7 @@ def test_a_migration_with_an_sql_error_is_named_with_the_error(
     report = project.report()
     assert (report["outcome"], report["blame"]) == ("not-ready", "product")
     cause = report["cause"]
-    assert (cause["step"], cause["reference"]) == ("migrations", "job-failed")
+    assert (cause["step"], cause["reference"]) == ("migrations", "migration-failed")
     told = "\n".join((cause["message"], *cause["evidence"]))
     assert "009_audit_events_checks.sql" in told
     assert 'relation "audit_evnets" does not exist' in told
@@ -506,7 +506,7 @@ def test_a_dependency_that_dies_while_the_suite_runs_ends_the_run_at_once_and_is
     report = project.report(going.run)
     assert (report["outcome"], report["blame"]) == ("not-ready", "infrastructure")
     cause = report["cause"]
-    assert (cause["step"], cause["reference"]) == ("redis", "component-died")
+    assert (cause["step"], cause["reference"]) == ("redis", "killed-through-engine")
     assert "137" in cause["message"]
     assert step(report, "suite")["status"] == "failed"
     folder = project.runs / going.run

@@ -79,7 +79,8 @@ print([one.title for one in seen.sections], seen.missing)
 def test_a_scene_that_cannot_be_looked_at_is_said_to_be_missing(tmp_path: Path) -> None:
     seen = scene.of_host(plan_of(tmp_path), Path("no\0path"))
     assert seen is not None
-    assert seen.missing == ("how the run was could not be looked at: ValueError: embedded null byte",)
+    (said,) = seen.missing
+    assert said.startswith("how the run was could not be looked at: ValueError: ")
 
 
 def test_what_a_scene_says_has_no_secrets(tmp_path: Path) -> None:
