@@ -31,7 +31,7 @@ _REPORTS = 2 * 1024 * 1024
 # What is read of a long log's end: more lines take the engine longer than there is time.
 _LINES = 10_000
 # After the owner was killed the sweep does not wait long.
-_KILLED_S = 1.0
+_KILLED_S = 0.7
 _FOLDERS = ("logs", "inspect")
 
 
@@ -62,15 +62,24 @@ class Place:
 
 
 def collect(
-    engine: Engine, place: Place, names: Iterable[tuple[str, str]], *, failed: bool, seconds: float = SECONDS
+    engine: Engine,
+    place: Place,
+    names: Iterable[tuple[str, str]],
+    *,
+    failed: bool,
+    seconds: float = SECONDS,
+    disks: bool = True,
 ) -> Found:
-    """Save the evidence of the components in `names` (component, container). Never raises."""
+    """Save the evidence of the components in `names` (component, container). Never raises.
+
+    Of the `disks` the engine has to be asked, which takes it 0.3 s and more.
+    """
     targets, found = list(names), Found()
     share = BYTES // max(2 * len(targets) + 1, 1)
     jobs = [_log(place, *one, share) for one in targets]
     if failed:
         jobs += [_inspect(place, *one, share, found) for one in targets]
-        jobs += [_events(place, share), _storage(found)]
+        jobs += [_events(place, share), *([_storage(found)] if disks else [])]
     if engine.silent:
         found.missing = [_no(job.what, "the engine does not answer") for job in jobs]
     else:
@@ -85,7 +94,8 @@ def of_killed(engine: Engine, place: Place) -> None:
         for one in engine.containers({RUN: place.run})
         if one.state != "created"
     )
-    found = collect(engine, place, names, failed=True, seconds=_KILLED_S)
+    # Before there was a container there is nothing to save, and the sweep is not to wait for that.
+    found = collect(engine, place, names, failed=True, seconds=_KILLED_S, disks=False) if names else Found()
     lines = [
         "# killed: the process that owned this run ended without a word: it was killed",
         "",

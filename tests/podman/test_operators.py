@@ -413,7 +413,7 @@ def test_without_keep_a_failed_stack_is_removed(light: Project, podman: Podman) 
     run = new_run()
     done = light.invoke("infra.up", "--service", f"dying-{os.getpid()}", "--ports", "auto", "--run", run)
     assert done.code == 75, done.text
-    assert light.report(run)["cause"]["reference"] == "component-died"
+    assert light.report(run)["cause"]["reference"] == "failed-at-once"
     assert podman.left_of(run) == []
 
 
