@@ -334,7 +334,9 @@ def test_a_run_that_is_kept_although_its_migrations_failed_says_what_failed(
     done = broken.invoke("suite.run", *SERVICE, "--ports", "auto", "--fresh", "--run", run, INFRA_KEEP="1")
     try:
         report = broken.report(run)
-        assert (done.code, report["cause"]["reference"], report["left_behind"]) == (75, "migration-failed", []), done.text
+        assert (done.code, report["cause"]["reference"], report["left_behind"]) == (75, "migration-failed", []), (
+            done.text
+        )
         assert report["kept"]
         assert podman.names(run) != []
     finally:
