@@ -28,7 +28,6 @@ _LINES = 60
 _SHORTLY_S = 20.0
 _PASSWORD = "password authentication failed"
 _NOT_STARTED = "not started yet"
-_PARTITION = "no partition of relation"
 # What the kernel has done is what ended it, whatever somebody did with the container afterwards.
 _PROVEN = ("out-of-memory", "child-out-of-memory")
 
@@ -115,11 +114,7 @@ class Inquiry:
         return judged(NotReady, facts)
 
     def suite(self, log: tuple[str, ...]) -> Found | None:
-        """Return the cause of a red suite that its failures' own words show, or those of the components."""
-        inside = (line for step in self._databases() for line in self.log(step) if _PARTITION in line)
-        return self._red(log) or self._red(tuple(inside))
-
-    def _red(self, log: tuple[str, ...]) -> Found | None:
+        """Return the cause of a red suite that the words of its failures show: what others meet on purpose is none."""
         return find(
             Facts(
                 doing="suite",
