@@ -108,8 +108,8 @@ def test_the_page_says_how_each_component_was_and_what_was_around_it(few: Projec
         f"## Addresses on the network red-{run}",
         "## Who listened on the ports of this host",
         "## Disk",
-        "## Resources",
         "## Steps",
+        "## Resources",
         "## Resources",
     ]
     (component,) = section(text, "Components")

@@ -231,7 +231,7 @@ def test_f12_what_is_told_of_a_container_that_is_killed_in_its_gate(
         step="app",
         says=["somebody had the engine kill it (podman kill) with SIGKILL (exit code 137)"],
         remedy="podman events",
-        shows=["the engine's events: kill", "state: ended, exit code 137"],
+        shows=["asked of the engine before its end: kill", "state: ended, exit code 137"],
     )
     assert seconds < 10
     written_down("F12", "a container killed in its gate", fault, round(seconds, 2))
@@ -257,7 +257,7 @@ def test_f12_what_is_told_of_a_dependency_that_is_killed_in_the_gate_of_another(
         step="first",
         says=["somebody had the engine kill it (podman kill) with SIGKILL (exit code 137)"],
         remedy="podman events",
-        shows=["the engine's events: kill", "state: ended, exit code 137"],
+        shows=["asked of the engine before its end: kill", "state: ended, exit code 137"],
     )
     assert seconds < 10
     written_down("F12", "a dependency killed in the gate of another", fault, round(seconds, 2))

@@ -36,7 +36,7 @@ TESTS = {
 @pytest.fixture(scope="module")
 def small_ones(warm: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     job = component("echo ERROR: no such table; exit 3", kind="job")
-    nowhere = component("true", kind="job").replace("library/redis:7-alpine", "library/no-such-thing:1")
+    nowhere = component("true", kind="job").replace("docker.io/library/redis:7-alpine", "127.0.0.1:1/no-such-thing:1")
     stacks = {"jobless": ["redis", "job"], "imageless": ["nowhere"]}
     components = {"job": job, "nowhere": nowhere}
     return small_project(tmp_path_factory.mktemp("retry"), TESTS, components=components, stacks=stacks)
@@ -164,9 +164,9 @@ def test_a_number_that_is_none_is_one_message(small_ones: Project, number: str) 
 
 
 def test_a_signal_between_two_attempts_ends_it(small_ones: Project) -> None:
-    """No registry is asked and there is no recipe: an attempt is over at once, and the next one waits a moment."""
+    """Nobody listens there and there is no recipe: an attempt is over at once, and the next one waits a moment."""
     words = ("suite.run", "--service", "imageless", "--retry-infra", "5")
-    with small_ones.going(*words, INFRA_IMAGES="local") as going:
+    with small_ones.going(*words) as going:
         going.says("it is repeated as run")
         os.kill(going.process.pid, signal.SIGTERM)
         assert going.ends(20) == 143, going.text
