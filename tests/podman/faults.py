@@ -146,11 +146,16 @@ def no_test_failed(fault: Fault) -> bool:
 
 def written_down(number: str, how: str, fault: Fault, seconds: float | None = None) -> None:
     """Keep the row of a fault for the table: `seconds` from the moment it showed to the line that names it."""
+    after = seconds if seconds is not None else fault.cause.get("named_after_s")
+    row(number, how, fault.line, after, fault.report["blame"], fault.cause["reference"])
+
+
+def row(number: str, how: str, line: str, seconds: float | None, blame: str, reference: str) -> None:
+    """Keep a row of the table, where somebody wants it."""
     if target := os.environ.get(ROWS):
-        after = seconds if seconds is not None else fault.cause.get("named_after_s")
-        row = {"fault": number, "how": how, "line": fault.line, "seconds": after, "blame": fault.report["blame"]}
+        told = {"fault": number, "how": how, "line": line, "seconds": seconds, "blame": blame, "reference": reference}
         with Path(target).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row | {"reference": fault.cause["reference"]}) + "\n")
+            file.write(json.dumps(told) + "\n")
 
 
 def script(text: str) -> str:

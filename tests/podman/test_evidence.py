@@ -110,7 +110,6 @@ def test_the_page_says_how_each_component_was_and_what_was_around_it(few: Projec
         "## Disk",
         "## Steps",
         "## Resources",
-        "## Resources",
     ]
     (component,) = section(text, "Components")
     assert component.startswith("redis: running since ")

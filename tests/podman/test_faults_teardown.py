@@ -7,7 +7,7 @@ import signal
 import time
 
 import pytest
-from faults import small_project
+from faults import row, small_project
 from product import Podman, Project, eventually, new_run
 
 TESTS = {
@@ -40,7 +40,9 @@ def test_f46_a_run_that_is_cancelled_has_its_evidence(few: Project, podman: Podm
         os.kill(going.process.pid, signal.SIGTERM)
         assert going.ends(60) == 143, going.text
     report, folder = few.report(going.run), few.runs / going.run
-    print(f"{time.monotonic() - began:.1f} s: {title_of(few, going.run)}")
+    row(
+        "F46", "SIGTERM during the suite", title_of(few, going.run)[2:], time.monotonic() - began, "user", "interrupted"
+    )
     assert (report["outcome"], report["cause"]["reference"], report["blame"]) == ("interrupted", "interrupted", "user")
     assert title_of(few, going.run).startswith("# interrupted: interrupted by SIGTERM; to do: invoke infra.status")
     assert "Ready to accept connections" in (folder / "logs" / "redis.log").read_text()
@@ -56,7 +58,9 @@ def test_f47_a_second_attempt_leaves_the_first_ones_evidence_alone(few: Project,
     done = few.invoke("suite.run", "--service", "once", "--run", first, "--retry-infra", "1")
     assert done.code == 0, done.text
     before, after = few.report(first), few.report()
-    print(title_of(few, first))
+    cause = before["cause"]
+    title = title_of(few, first)[2:]
+    row("F47", "a run that is repeated", title, cause["named_after_s"], before["blame"], cause["reference"])
     assert title_of(few, first).startswith("# not-ready: redis: ")
     # Where the kernel's log cannot be read nothing tells who has killed it.
     assert before["cause"]["reference"] in ("killed-from-outside", "killed")
@@ -80,7 +84,8 @@ def test_f48_what_a_killed_run_has_left_is_swept_and_its_evidence_is_saved(few: 
         seconds = time.monotonic() - began
     folder = few.runs / going.run
     eventually("the page", (folder / "diagnosis.md").exists, 10)
-    print(f"{seconds:.1f} s: {title_of(few, going.run)}")
+    title = title_of(few, going.run)[2:]
+    row("F48", "SIGKILL to the owner; until nothing was left", title, seconds, "infrastructure", "owner-killed")
     assert title_of(few, going.run) == "# killed: the process that owned this run ended without a word: it was killed"
     page = (folder / "diagnosis.md").read_text()
     assert "- reference: owner-killed\n" in page

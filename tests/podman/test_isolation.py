@@ -15,6 +15,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from faults import row
 from killing import new_run
 from owned import dead_owner
 from product import (
@@ -262,7 +263,9 @@ def test_f52_a_suite_that_is_killed_leaves_databases_that_are_swept_and_it_is_sa
         done = up.project.invoke("suite.run", *SERVICE, "--", "--focus=is not there")
         assert done.code == 1, "no such spec: the suite does not matter here"
         assert "swept databases of dead runs: " in done.text
-        assert f"_{killed.run}_" in next(line for line in done.lines if "swept databases" in line)
+        line = next(line for line in done.lines if "swept databases" in line)
+        assert f"_{killed.run}_" in line
+        row("F52", "SIGKILL to a suite's owner; the next suite", line.strip(), None, "infrastructure", "-")
     assert [name for name in up.databases("w") if f"_{up.run}_" not in name] == []
 
 
