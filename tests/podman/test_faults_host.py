@@ -404,7 +404,8 @@ def account() -> Iterator[Account]:
 def rootless(account: Account) -> Account:
     """The same, with an image."""
     done = account.does(("podman", "import", str(account.folder / "tiny.tar"), TINY))
-    assert done.code == 0, done.text
+    if done.code != 0:  # what it says then is in a recorded case
+        pytest.skip(f"this host lets no user have an image: {done.text[-300:]}")
     return account
 
 

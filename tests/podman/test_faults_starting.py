@@ -121,13 +121,12 @@ def test_f02_what_is_told_of_a_dependency_that_is_paused(faulty: Callable[..., P
         fault = ended(project, going)
     is_told(
         fault,
-        reference="dependency-dead",
+        reference="component-frozen",
         blame="infrastructure",
         code=75,
-        step="late",
-        says=["it cannot reach app, which is paused"],
-        remedy="logs/app.log",
-        shows=["app:8080: connection timed out", "app: is paused"],
+        step="app",
+        says=["somebody has frozen it"],
+        remedy=f"podman unpause {fault.report['service']}-app-{fault.report['run']}",
     )
     written_down("F02", "a dependency that is paused", fault)
 
