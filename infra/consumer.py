@@ -129,7 +129,7 @@ class Consumer:
             with self.recorder.step("suite") as handle:
                 try:
                     while not pipe.has_word(_LOOK_EVERY_S):
-                        self._look(ready)
+                        ready.look()
                 except Ended as error:
                     # It hears of it at once, and says what it has to say before we do.
                     pipe.tell_error(error.outcome, error.exit_code, ready.plan.mask(error.message))
