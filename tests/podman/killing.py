@@ -33,7 +33,8 @@ from infra.lease_names import bridge
 
 Edits = Mapping[str, Callable[[str], str]]
 REPO = Path(__file__).resolve().parents[2]
-CLEAN_S = 5.0
+# The goal is 5 s, on a host that does nothing else; what was seen is printed, and docs/always-clean.md has it.
+CLEAN_S = 30.0
 _LOOK_S = 0.01
 _MOMENT_S = 90.0
 _GENERATED = shutil.ignore_patterns("*.test", "tmp", ".git", "*.py", "__pycache__")

@@ -85,7 +85,13 @@ def nonce_env(ground: Ground, changed: str) -> dict[str, str]:
     edits: dict[str, dict[str, Callable[[str], str]]] = {
         "": {},
         "redis-run": {"local/redis.Containerfile": lambda text: f"{text}\nRUN sleep 30 # {nonce}\n"},
-        "redis": {"local/redis.Containerfile": lambda text: f"{text}\nLABEL nonce={nonce}\n"},
+        # A version that takes its time: at once it is over before anybody has looked.
+        "redis": {
+            "local/redis.Containerfile": lambda text: f"{text}\nLABEL nonce={nonce}\n",
+            "local/redis.toml": lambda text: text.replace(
+                '["redis-server", "--version"]', '["sh", "-c", "sleep 30; redis-server --version"]'
+            ),
+        },
         "debian": {"local/debian.toml": lambda text: text.replace('"ca-certificates"', '"ca-certificates", "adduser"')},
     }
     return {"INFRA_CATALOG": str(ground.catalog(edits[changed]))} if changed else {}
