@@ -16,6 +16,7 @@ from infra.catalog.checks import STEPS, problems, recipe_problems
 from infra.catalog.declared import Catalog, wrong
 from infra.catalog.explaining import explain, reference
 from infra.catalog.names import NAME, Unreadable, toml
+from infra.devstack import FILE, DevStack
 from infra.errors import Invalid
 from infra.model import Component, Recipe, Service, Word
 
@@ -38,6 +39,7 @@ def load(folder: Path) -> Catalog:
         components=_read_all(folder / "components", Component),
         services=_read_all(folder / "services", Service),
         recipes={recipe.image: recipe for recipe in recipes.values()},
+        dev=_read(folder / FILE, DevStack) if (folder / FILE).exists() else None,
     )
     for error in problems(catalog):
         raise error

@@ -13,14 +13,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from infra import bootstrap, lease, run_names, settings, signals
+from infra import bootstrap, labels, lease, lease_names, run_names, settings, signals
 from infra.engine.client import Engine
-from infra.errors import Ended
+from infra.engine.transport import NoAnswer
+from infra.errors import Ended, InfraError, NotReady
 from infra.lease import Lease
 from infra.reporters.console import ConsoleReporter
 from infra.reporters.console import told as lines_of
 from infra.request import Request
 from infra.settings import Settings
+from infra.stack import DEFAULT_GRACE_S, stop
+from infra.sweep import FoundRun
 
 
 def root() -> Path:
@@ -118,3 +121,29 @@ def leave(code: int) -> None:
 def remainder() -> tuple[str, ...]:
     """Return what stands after `--`: invoke's own `remainder` has lost the borders between words."""
     return tuple(sys.argv[sys.argv.index("--") + 1 :]) if "--" in sys.argv else ()
+
+
+def drain(engine: Engine, run: str) -> None:
+    """Ask the containers to end, the last one started first. One that cannot be asked is removed all the same."""
+    for container in sorted(engine.containers({labels.RUN: run}), key=lambda c: c.created, reverse=True):
+        if container.state == "running":
+            try:
+                state = engine.state(container.name)
+                grace_s = DEFAULT_GRACE_S if state is None or state.stop_grace_s is None else state.stop_grace_s
+                if said := stop(engine, container.name, grace_s):
+                    print(f"{container.labels.get(labels.COMPONENT, container.name)} {said}")
+            except NoAnswer:  # the sweep says it, where there is none at all
+                return
+            except InfraError:
+                continue
+
+
+def refuse_used(one: FoundRun) -> None:
+    """Refuse to end a stack that a suite is using now."""
+    for run, owner in lease_names.users_of(one.run).items():
+        raise NotReady(
+            f"the stack of run {one.run} is in use: run {run} (process {owner.pid}) has its suite going in it",
+            reference="stack-in-use",
+            remedy=f"kill {owner.pid}  # ends run {run}; or wait until it has ended",
+            blame="user",
+        )

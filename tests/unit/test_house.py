@@ -58,6 +58,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "catalogue",
         (
             "infra.model",
+            "infra.devstack",
             "infra.catalog.explaining",
             "infra.catalog.declared",
             "infra.catalog.checks",
@@ -72,7 +73,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "infra.signals",
         ),
     ),
-    ("plan", ("infra.plan", "infra.report", "infra.ending", "infra.request")),
+    ("plan", ("infra.plan", "infra.devplan", "infra.report", "infra.ending", "infra.request")),
     (
         "observers",
         (
@@ -132,6 +133,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "infra.images",
             "infra.stack",
             "infra.databases",
+            "infra.applied",
             "infra.redis_numbers",
             "infra.isolation",
             "infra.scene",
@@ -154,7 +156,17 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     (
         "run",
-        ("infra.consumer", "infra.run", "infra.execute", "infra.attempts", "infra.status", "infra.components"),
+        (
+            "infra.consumer",
+            "infra.holding",
+            "infra.run",
+            "infra.devlook",
+            "infra.development",
+            "infra.execute",
+            "infra.attempts",
+            "infra.status",
+            "infra.components",
+        ),
     ),
     (
         "entries",
@@ -167,6 +179,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "infra.pytest_components",
             "infra.tasks.__main__",
             "infra.tasks.common",
+            "infra.tasks.dev",
             "infra.tasks.doctor",
             "infra.tasks.explain",
             "infra.tasks.components",
@@ -182,13 +195,14 @@ LEVEL = {module: level for level, (_, modules) in enumerate(LAYERS) for module i
 FOREIGN = {
     "podman": {"infra.engine.transport"},
     "requests": {"infra.engine.transport", "infra.engine.client", "infra.probes"},
-    "psycopg": {"infra.probes", "infra.databases"},
+    "psycopg": {"infra.probes", "infra.databases", "infra.applied"},
     "redis": {"infra.redis_numbers"},
     "pytest": {"infra.pytest_plugin", "infra.pytest_components"},
     "tenacity": {"infra.readiness"},
-    "pydantic": {"infra.values", "infra.model", "infra.catalog.loading", "infra.catalog.explaining"},
+    "pydantic": {"infra.values", "infra.model", "infra.devstack", "infra.catalog.loading", "infra.catalog.explaining"},
     "rich": {"infra.reporters.console", "infra.tasks.common", "infra.serve"},
     "invoke": {
+        "infra.tasks.dev",
         "infra.tasks.doctor",
         "infra.tasks.explain",
         "infra.tasks.__main__",

@@ -1,0 +1,195 @@
+"""How the development stack is: each component, its migrations, the template of workers' databases. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from infra import applied, databases, labels, probes, sweep
+from infra.applied import Migrations
+from infra.catalog.declared import Catalog
+from infra.databases import Server
+from infra.devplan import DevPlan, Migrated, plan_dev
+from infra.devstack import BOOTSTRAP, DEV
+from infra.engine.client import Engine
+from infra.engine.types import ContainerState
+from infra.errors import InfraError, NotReady
+from infra.plan import PlannedStep
+from infra.settings import Settings
+from infra.sweep import FoundRun
+
+OTHERWISE = "declared otherwise by now"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """A component of it. `why` says in words what keeps it from being ready; None where it is."""
+
+    step: PlannedStep
+    state: ContainerState | None
+    ports: Mapping[str, int]
+    why: str | None
+
+    @property
+    def crashes(self) -> str | None:
+        """What is said of one that the engine has started again."""
+        if self.state is None or not self.state.restarts:
+            return None
+        times = "once" if self.state.restarts == 1 else f"{self.state.restarts} times"
+        more = "" if self.state.restarts < self.step.restarts else ", and will not be again"
+        return f"{self.step.name} has crashed and was restarted {times} (of {self.step.restarts}{more})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """The stack as it was seen. `migrations` are by job, None where its database does not say."""
+
+    found: FoundRun
+    dev: DevPlan
+    components: tuple[Seen, ...]
+    migrations: Mapping[str, Migrations | None]
+    template: bool
+
+    @property
+    def ready(self) -> bool:
+        """Whether all components are ready."""
+        return all(one.why is None for one in self.components)
+
+    @property
+    def whole(self) -> bool:
+        """Whether there is nothing to do."""
+        migrated = all(one is not None and not one.pending for one in self.migrations.values())
+        return self.ready and migrated and self.template
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know, though it is ready."""
+        stale = [one.warning for one in self.migrations.values() if one is not None]
+        return tuple(filter(None, [*(one.crashes for one in self.components), *stale]))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the contract of `dev.status --json`."""
+        return {
+            "run": self.found.run,
+            "created": self.found.created,
+            "persistent": True,
+            "ready": self.ready,
+            "components": [
+                {
+                    "name": one.step.name,
+                    "state": one.state.status if one.state else "gone",
+                    "ready": one.why is None,
+                    "why": one.why,
+                    "ports": dict(one.ports),
+                    "restarts": one.state.restarts if one.state else 0,
+                    "restarts_allowed": one.step.restarts,
+                    "volume": one.step.volume[0] if one.step.volume else None,
+                }
+                for one in self.components
+            ],
+            "migrations": {
+                job: None
+                if one is None
+                else {
+                    "applied": list(one.applied),
+                    "pending": list(one.pending),
+                    "failed": list(one.begun),
+                    "edited": list(one.edited),
+                    "gone": list(one.gone),
+                }
+                for job, one in self.migrations.items()
+            },
+            "warnings": list(self.warnings),
+        }
+
+
+def find(engine: Engine) -> FoundRun | None:
+    """Return the run that is the development stack in an engine, the newest where there are several."""
+    found = [run for run in sweep.runs(engine) if run.kept == BOOTSTRAP and run.service == DEV]
+    return found[-1] if found else None
+
+
+def look(engine: Engine, catalog: Catalog, settings: Settings) -> Look | None:
+    """Look at the development stack; None where there is none. Raises `Invalid`."""
+    dev = plan_dev(catalog, settings)
+    found = find(engine)
+    if found is None:
+        return None
+    dev = plan_dev(catalog, settings, run=found.run)
+    components = tuple(see(engine, step) for step in dev.services)
+    ports = {one.step.name: one.ports for one in components if one.why is None}
+    migrations = {one.job.name: _migrations(one, ports) for one in dev.migrations}
+    return Look(found=found, dev=dev, components=components, migrations=migrations, template=_has_template(dev, ports))
+
+
+def none_up() -> NotReady:
+    """Return the error for a stack that is not there."""
+    return NotReady(
+        "there is no development stack",
+        reference="dev-stack-missing",
+        remedy="invoke dev.bootstrap",
+        blame="user",
+    )
+
+
+def unusable(one: Seen) -> NotReady:
+    """Return the error for a component that is not ready."""
+    return NotReady(
+        f"{one.step.name} of the development stack is {one.why}",
+        reference="dev-stack-not-ready",
+        remedy="invoke dev.bootstrap  # brings it back with its data",
+        step=one.step.name,
+        blame="infrastructure",
+    )
+
+
+def see(engine: Engine, step: PlannedStep) -> Seen:
+    """Look at one component, and ask its own probe once."""
+    state = engine.state(step.container)
+    ports = step.host_ports(state.ports) if state is not None else {}
+    return Seen(step=step, state=state, ports=ports, why=_why(step, state, ports))
+
+
+def server_of(one: Migrated, ports: Mapping[str, Mapping[str, int]]) -> Server | None:
+    """Return the PostgreSQL that a job migrates, where it is ready."""
+    published = ports.get(one.server.name)
+    if published is None:
+        return None
+    probe = one.probe
+    return Server(port=published[probe.port], user=probe.user, password=probe.password, database=probe.database)
+
+
+def _why(step: PlannedStep, state: ContainerState | None, ports: Mapping[str, int]) -> str | None:
+    if state is None:
+        return "gone"
+    if state.labels.get(labels.DECLARED) != step.declared:
+        return OTHERWISE
+    if state.status == "paused":
+        return "frozen"
+    if state.status != "running":
+        tried = f", restarted {state.restarts} times before" if state.restarts else ""
+        return f"{state.status} (exit code {state.exit_code}{tried})" if state.dead else "not started"
+    if len(ports) < len(step.ports):
+        return "not ready: its ports are not published"
+    reason = probes.check(step.ready, ports, state)
+    return None if reason is None else f"not ready: {reason}"
+
+
+def _migrations(one: Migrated, ports: Mapping[str, Mapping[str, int]]) -> Migrations | None:
+    server = server_of(one, ports)
+    if server is None:
+        return None
+    try:
+        rows = applied.read(server, one.job.name, prepare=False)
+    except InfraError:
+        return None
+    return applied.compared(applied.sql_files(one.job, one.target), rows)
+
+
+def _has_template(dev: DevPlan, ports: Mapping[str, Mapping[str, int]]) -> bool:
+    wanted = dev.cloned
+    if wanted is None:
+        return True
+    server = server_of(dev.migrations[0], ports)
+    return server is not None and databases.find_template(server, wanted.content) is not None
