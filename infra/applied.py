@@ -1,4 +1,4 @@
-"""Which migrations a database that stays has: a table in the database itself says it, written by the migrations' own job.
+"""Which migrations a database that stays has: a table in the database itself says it, written by their own job.
 
 Around each file's statements goes one that says "begun" and one that says "applied". Migrations are not idempotent and
 some cannot run in a transaction, so a file that failed half way is remembered as begun, and tried again.
@@ -137,13 +137,13 @@ def read(server: Server, job: str, *, prepare: bool) -> tuple[Row, ...]:
             elif connection.execute("SELECT to_regclass(%s)", [_TABLE]).fetchone() == (None,):
                 return ()
             query = f"SELECT name, sha256, applied IS NOT NULL FROM {_TABLE} WHERE job = %s ORDER BY begun, name"
-            rows = connection.execute(query, [job]).fetchall()  # type: ignore[call-overload]
+            rows = connection.execute(query, [job]).fetchall()
     except psycopg.Error as error:
         lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         raise NotReady(
             f"which migrations {server.database} has cannot be read: {lines[0]}",
             reference="migrations-unknown",
-            remedy="invoke dev.status  # is the database up? To start afresh: invoke dev.cleanup && invoke dev.bootstrap",
+            remedy="invoke dev.cleanup && invoke dev.bootstrap  # starts afresh; dev.status says how it is",
             evidence=tuple(lines),
         ) from error
     return tuple(Row(name=name, sha256=digest, applied=applied) for name, digest, applied in rows)

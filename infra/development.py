@@ -1,4 +1,4 @@
-"""The development stack, brought up, brought back with its data, and lent to suites.
+"""The development stack, brought up, and brought back with its data.
 
 It is a run like others, handed over with the reason `dev.bootstrap`: labels are all that tells of it. What a container
 was made of may change, be removed or lost in a reboot; its data are in a volume of the run, and it is made anew.
@@ -6,58 +6,43 @@ was made of may change, be removed or lost in a reboot; its data are in a volume
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import cached_property
-from pathlib import Path
 
-from infra import applied, databases, devlook, disks, lease_names, lock, ports, rundir
+from infra import applied, devlook, lock, ports
 from infra.catalog.declared import Catalog
 from infra.catalog.loading import load
-from infra.devplan import DevPlan, Migrated, for_suite, plan_dev
-from infra.devstack import BOOTSTRAP, DEV
-from infra.doctor import start
+from infra.devplan import DevPlan, plan_dev
+from infra.devstack import BOOTSTRAP
 from infra.engine.transport import EngineRefused
-from infra.errors import InfraError, NotReady
-from infra.holding import Goal, Holding
-from infra.images import Images
+from infra.errors import NotReady
+from infra.holding import Goal
+from infra.lasting import Lasting, Late
 from infra.lease import Lease
-from infra.plan import Plan, PlannedStep, make
-from infra.settings import Settings
+from infra.plan import PlannedStep
 from infra.stack import DEFAULT_GRACE_S, Stack, addresses, stop
 from infra.sweep import FoundRun
 
 LOCK = "-dev"
-_TEMPLATE = "template"
 
 
-class Development(Holding):
-    """One use of the development stack: `dev` has it ready, `dev-test` runs a suite in it."""
+class Development(Lasting):
+    """A run that has the development stack ready."""
 
     def go(self, goal: Goal) -> None:
         """Do it. Raises what ends it."""
         catalog = load(self.settings.catalog)
-        self.lasting = lasting(self.settings)
-        if goal == "dev-test":
-            self._test(catalog)
-            return
         with lock.turn(
             LOCK, lambda: self.recorder.note("another dev.bootstrap or dev.cleanup goes on: waiting for it")
         ):
             dev = plan_dev(catalog, self.settings, run=self.request.run, ports=self.request.ports)
-            self._begin(dev.plan)
+            self.begin(dev.plan)
             with self._leased(dev.plan) as held:
                 found = devlook.find(held.engine)
                 if found is None:
                     self._make(dev, held)
                 else:
                     self._bring_back(catalog, dev, held, found)
-
-    def _begin(self, made: Plan) -> None:
-        self.ending.mask, self.ending.plan = made.mask, made
-        self.recorder.watch.run_started(made, rundir.shown(self.folder))
-        disks.check_start()
 
     def _make(self, dev: DevPlan, held: Lease) -> None:
         for step in dev.plan.steps:
@@ -66,13 +51,13 @@ class Development(Holding):
                     raise taken(step.name, port.host, held)
         with self._stack(held, dev.plan) as stack:
             stack.make_network()
-            images = self._images(dev, held)
+            images = self.images(dev, held)
             for step in dev.plan.steps:
                 if step.kind == "service":
                     self._create(stack, step, images)
                 else:
                     self._job(dev, stack, step, images)
-            self._ensure_template(dev, stack, held, images)
+            self.ensure_template(dev, stack, held, images)
             self._check(stack)
             self._hand_over(stack, BOOTSTRAP)
 
@@ -82,7 +67,7 @@ class Development(Holding):
         theirs = plan_dev(catalog, self.settings, run=found.run, ports=self.request.ports)
         stack = Stack(plan=theirs.plan, lease=replace(held, run=found.run), recorder=self.recorder)
         held.unswept.set()  # a job may be started beside it
-        images = _Late(lambda: self._images(dev, held))
+        images = Late(lambda: self.images(dev, held))
         with self._left_up(stack):
             subnet = held.engine.subnet(theirs.plan.network)
             if subnet is None:
@@ -94,7 +79,7 @@ class Development(Holding):
                     self._back(stack, step, images)
                 else:
                     self._job(theirs, stack, step, images)
-            self._ensure_template(theirs, stack, held, images)
+            self.ensure_template(theirs, stack, held, images)
             self._check(stack)
 
     def _back(self, stack: Stack, step: PlannedStep, images: Mapping[str, str]) -> None:
@@ -180,128 +165,10 @@ class Development(Holding):
             engine.remove(step.container)
         stack.start(applied.recorded(step, one.target, seen.pending), images[step.name], follow=self.request.follow)
 
-    def _ensure_template(self, dev: DevPlan, stack: Stack, held: Lease, images: Mapping[str, str]) -> None:
-        wanted = dev.cloned
-        if wanted is not None:
-            self._template(dev, dev.migrations, wanted.content, stack, held, images)
-
-    def _template(
-        self,
-        dev: DevPlan,
-        jobs: tuple[Migrated, ...],
-        content: str,
-        stack: Stack,
-        held: Lease,
-        images: Mapping[str, str],
-    ) -> None:
-        """Have the template of a content: an empty database, filled by the jobs as they are in the workspace now.
-
-        Never a copy of the migrated one: that has a person's data, and migrations as they were once.
-        """
-        server = devlook.server_of(jobs[0], stack.ports)
-        assert server is not None
-        if databases.find_template(server, content) is not None:
-            return
-        database = databases.empty(server, held.run, held.owner)
-        beside = Stack(plan=stack.plan, lease=held, recorder=self.recorder)
-        beside.addresses, beside.ports = stack.addresses, {}
-        try:
-            for one in jobs:
-                job = applied.elsewhere(one.job, one.target, server.database, database)
-                job = replace(job, name=_TEMPLATE, container=f"{DEV}-{_TEMPLATE}-{held.run}")
-                beside.start(job, images[one.job.name], follow=False)
-                beside.engine.remove(job.container)
-            databases.seal(server, database, content, held.owner)
-        except InfraError:
-            beside.engine.remove(f"{DEV}-{_TEMPLATE}-{held.run}")
-            databases.drop(server, database)
-            raise
-        finally:
-            beside.sampler.stop()
-
     def _check(self, stack: Stack) -> None:
         with self.recorder.step("check") as handle:
             stack.look()
             handle.note = "all of them are still there"
-
-    def _images(self, dev: DevPlan, held: Lease) -> Mapping[str, str]:
-        logs = self.folder / "logs"
-        return Images(held, dev.catalog, self.settings, self.recorder, consumer=DEV, logs=logs).obtain(dev.plan)
-
-    def _test(self, catalog: Catalog) -> None:
-        """Run a service's suite in the stack that is up, and leave that as it was."""
-        request = self.request
-        wanted = make(catalog, self.settings, service=request.service, tier=request.tier, run=request.run)
-        dev = plan_dev(catalog, self.settings, run=request.run)
-        for_suite(dev, wanted)
-        self._begin(wanted)
-        cwd = (self.settings.workspace / wanted.suite.cwd).resolve()
-        start.check_tools(wanted.suite, cwd, {"PATH": request.path or os.environ.get("PATH", os.defpath)})
-        with self._leased(wanted) as held:
-            found = devlook.find(held.engine)
-            if found is None:
-                raise devlook.none_up()
-            theirs = plan_dev(catalog, self.settings, run=found.run)
-            made = for_suite(theirs, wanted)
-            self.ending.kept, self.ending.stack = True, found.run
-            with lock.alone(lease_names.USERS):
-                lease_names.use(held.run, found.run)
-            stack = Stack(plan=made, lease=held, recorder=self.recorder)
-            held.unswept.set()
-            with self._left_up(stack):
-                ports.check_free(replace(made, steps=()), held.engine)
-                for step in made.steps:
-                    with self.recorder.step(step.name) as handle:
-                        seen = devlook.see(held.engine, step)
-                        if seen.why is not None:
-                            raise devlook.unusable(seen)
-                        handle.polls, handle.note = stack.adopt(step), "was up"
-                self._template_for(theirs, wanted, stack, held)
-                self._consume(replace(self._ready(stack, found.run), lent=True), "suite")
-
-    def _template_for(self, theirs: DevPlan, wanted: Plan, stack: Stack, held: Lease) -> None:
-        """Have the template that the suite's workers are clones of, by its own jobs; on another branch it is another."""
-        if wanted.cloned is None:
-            return
-        jobs = tuple(
-            replace(known, job=step)
-            for step in wanted.steps
-            for known in theirs.migrations
-            if step.kind == "job" and step.name == known.job.name
-        )
-        subnet = held.engine.subnet(theirs.plan.network)
-        if jobs and subnet is not None:
-            stack.addresses = addresses(subnet, [step.name for step in theirs.plan.steps])
-            beside = replace(stack.plan, network=theirs.plan.network)
-            other = Stack(plan=beside, lease=held, recorder=self.recorder, ports=stack.ports)
-            other.addresses = stack.addresses
-            images = _Late(lambda: self._images(replace(theirs, plan=wanted), held))
-            self._template(theirs, jobs, wanted.cloned.content, other, held, images)
-
-
-class _Late(Mapping[str, str]):
-    """Images by component, had when the first one is asked for: a stack that is whole needs none."""
-
-    def __init__(self, have: Callable[[], Mapping[str, str]]) -> None:
-        self._have = have
-
-    @cached_property
-    def _had(self) -> Mapping[str, str]:
-        return self._have()
-
-    def __getitem__(self, key: str) -> str:
-        return self._had[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._had)
-
-    def __len__(self) -> int:
-        return len(self._had)
-
-
-def lasting(settings: Settings) -> Path:
-    """Return where the configuration of a private engine stays that restarts the stack's components."""
-    return settings.root / ".infra" / "dev"
 
 
 def taken(step: str, port: int, lease: Lease) -> NotReady:

@@ -28,9 +28,9 @@ class DevStack(Word):
     """The development stack. `restarts` is how often a component that has crashed is started again by the engine."""
 
     stack: Annotated[tuple[Name, ...], Field(min_length=1)]
-    ports: dict[Name, HostPorts] = {}
+    ports: dict[Name, HostPorts] = Field(default={})
     restarts: Annotated[int, Field(ge=0, le=100, strict=True)] = 5
-    components: dict[Name, DevComponent] = {}
+    components: dict[Name, DevComponent] = Field(default={})
 
     def as_service(self) -> Service:
         """Return it as a service, which is how stacks are planned; its suite is never run."""

@@ -33,9 +33,6 @@ _MEANWHILE_S = 10.0
 class Holding:
     """A run while it goes on; what is learned of its end goes into `ending`."""
 
-    lasting: Path | None = None
-    """Where the configuration of a private engine stays, for containers that outlive the run."""
-
     def __init__(
         self,
         settings: Settings,
@@ -52,6 +49,11 @@ class Holding:
         self.ending = ending
         self.consumer = consumer
         self.folder = consumer.folder
+
+    @property
+    def lasting(self) -> Path | None:
+        """Where the configuration of a private engine stays, for containers that outlive the run."""
+        return None
 
     @contextlib.contextmanager
     def _leased(self, made: Plan) -> Iterator[Lease]:

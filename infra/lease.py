@@ -110,8 +110,8 @@ def hold(
 
     The caller sweeps; the reaper does where the caller cannot, or did not (`unswept`). It also saves the evidence of a
     run that was killed, without the `secrets`. Who only `looks` makes nothing that would have to be swept, so the
-    reaper does not get ready for it, which saves 0.1 s. `lasting` is a folder for the configuration of a private service
-    that starts what outlives the run: the engine's monitors read it again whenever they restart a container.
+    reaper does not get ready for it, which saves 0.1 s. `lasting` is a folder for the configuration of a private
+    service that starts what outlives the run: the monitors read it again whenever they restart a container.
     """
     owner = labels.Owner.of(os.getpid())
     unswept = threading.Event()

@@ -42,7 +42,7 @@ def alone(name: str = "") -> Iterator[None]:
 
 @contextlib.contextmanager
 def turn(name: str, waits: Callable[[], None]) -> Iterator[None]:
-    """Hold a lock while the block goes on, however long another process has it; `waits` is called once where one has."""
+    """Hold a lock while the block goes on, however long another process has it; `waits` is called where one has."""
     descriptor = os.open(
         f"/tmp/infra-{os.getuid()}{name}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
     )

@@ -53,8 +53,8 @@ class PlannedStep:
     """One container of the stack and the gate behind which the next one starts.
 
     `declared` is a hash of all that the container is made of, but its name: the same in every run of one declaration.
-    `places` are the files that a person edits to mend it. `volume` (a name, and where it is) outlives the container, and
-    `restarts` is how often the engine starts it again when it fails: a development stack's alone.
+    `places` are the files that a person edits to mend it. A development stack's has a `volume` (a name, and where it
+    is) that outlives the container, and `restarts`, as often as the engine starts it again when it fails.
     """
 
     name: str

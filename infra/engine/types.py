@@ -84,7 +84,7 @@ class ContainerSpec:
     """What to create. `ports` maps container port to host port, 0 for any free one; `hosts` names to addresses.
 
     Without an `address` the engine chooses one. With `cgroup_v2` a container that meets its memory limit ends whole.
-    `volume` is a volume's name and where it is mounted; `restarts` is how often the engine starts it again when it fails.
+    `volume` is a volume's name and where it is; `restarts` is how often the engine starts it again when it fails.
     """
 
     name: str

@@ -58,15 +58,16 @@ def status(_: Context, json: bool = False) -> None:
 
 
 @task(
+    name="test",
     help={
         "service": "a service of the catalogue",
         "tier": "unit, integration (default) or e2e",
         "run": "the run's name, 8 hex digits",
         "verbose": "stream the logs of builds and containers",
-    }
+    },
 )
-def test(_: Context, service: str = "", tier: str = "integration", run: str = "", verbose: bool = False) -> None:
-    """Run a suite in the development stack, each worker with a database of its own. What stands after -- goes to it."""
+def run_suite(_: Context, service: str = "", tier: str = "integration", run: str = "", verbose: bool = False) -> None:
+    """Run a suite in the development stack, isolated per worker. What stands after -- goes to the suite."""
     with common.told():
         settings = common.read_settings()
         request = common.request(service or None, tier, run=run, verbose=verbose, args=common.remainder())
@@ -119,4 +120,4 @@ def _print(seen: Look) -> None:
         print(f"warning: {text}")
 
 
-namespace = Collection("dev", bootstrap, status, test, cleanup)
+namespace = Collection("dev", bootstrap, status, run_suite, cleanup)
