@@ -35,6 +35,14 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Record:
+    """What a server says: a job's rows in the order in which they were begun, and the names of its databases."""
+
+    rows: tuple[Row, ...]
+    databases: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Migrations:
     """A folder's files and a database's record compared. `begun` are those of `pending` that have failed before."""
 
@@ -115,9 +123,14 @@ def elsewhere(job: PlannedStep, target: str, database: str, other: str) -> Plann
     return _with(moved, target, tuple(sql_files(job, target)), guarded)
 
 
-def read(server: Server, job: str, *, prepare: bool) -> tuple[Row, ...]:
-    """Return what a database says of a job's migrations, in the order in which they were begun. Raises `NotReady`."""
-    import psycopg  # noqa: PLC0415 - 0.1 s
+def load_driver() -> None:
+    """Import what a database is asked with: 0.1 s, for which there is time while an engine is reached."""
+    import psycopg  # noqa: F401, PLC0415
+
+
+def read(server: Server, job: str, *, prepare: bool) -> Record:
+    """Ask a server which migrations of a job its database has, and what databases there are. Raises `NotReady`."""
+    import psycopg  # noqa: PLC0415 - as above
 
     try:
         with psycopg.connect(
@@ -134,8 +147,9 @@ def read(server: Server, job: str, *, prepare: bool) -> tuple[Row, ...]:
         ) as connection:
             if prepare:
                 connection.execute(_PREPARE)
-            elif connection.execute("SELECT to_regclass(%s)", [_TABLE]).fetchone() == (None,):
-                return ()
+            names = tuple(name for (name,) in connection.execute("SELECT datname FROM pg_database"))
+            if connection.execute("SELECT to_regclass(%s)", [_TABLE]).fetchone() == (None,):
+                return Record(rows=(), databases=names)
             query = f"SELECT name, sha256, applied IS NOT NULL FROM {_TABLE} WHERE job = %s ORDER BY begun, name"
             rows = connection.execute(query, [job]).fetchall()
     except psycopg.Error as error:
@@ -146,7 +160,7 @@ def read(server: Server, job: str, *, prepare: bool) -> tuple[Row, ...]:
             remedy="invoke dev.cleanup && invoke dev.bootstrap  # starts afresh; dev.status says how it is",
             evidence=tuple(lines),
         ) from error
-    return tuple(Row(name=name, sha256=digest, applied=applied) for name, digest, applied in rows)
+    return Record(rows=tuple(Row(name=n, sha256=h, applied=done) for n, h, done in rows), databases=names)
 
 
 def _with(job: PlannedStep, target: str, names: tuple[str, ...], change: Callable[[str, str], str]) -> PlannedStep:

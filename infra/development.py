@@ -13,7 +13,7 @@ from infra import applied, devlook, lock, ports
 from infra.catalog.declared import Catalog
 from infra.catalog.loading import load
 from infra.devplan import DevPlan, plan_dev
-from infra.devstack import BOOTSTRAP
+from infra.devstack import BOOTSTRAP, LOCK
 from infra.engine.transport import EngineRefused
 from infra.errors import NotReady
 from infra.holding import Goal
@@ -22,8 +22,6 @@ from infra.lease import Lease
 from infra.plan import PlannedStep
 from infra.stack import DEFAULT_GRACE_S, Stack, addresses, stop
 from infra.sweep import FoundRun
-
-LOCK = "-dev"
 
 
 class Development(Lasting):
@@ -150,7 +148,7 @@ class Development(Lasting):
         server = devlook.server_of(one, stack.ports)
         assert server is not None
         files = applied.sql_files(step, one.target)
-        seen = applied.compared(files, applied.read(server, step.name, prepare=True))
+        seen = applied.compared(files, applied.read(server, step.name, prepare=True).rows)
         if seen.warning:
             self.recorder.note(seen.warning)
         if seen.begun:

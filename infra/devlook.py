@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from infra import applied, databases, labels, probes, sweep
-from infra.applied import Migrations
+from infra.applied import Migrations, Record
 from infra.catalog.declared import Catalog
 from infra.databases import Server
 from infra.devplan import DevPlan, Migrated, plan_dev
@@ -18,6 +19,7 @@ from infra.errors import InfraError, NotReady
 from infra.plan import PlannedStep
 from infra.settings import Settings
 from infra.sweep import FoundRun
+from infra.workers import Cloned
 
 OTHERWISE = "declared otherwise by now"
 
@@ -119,8 +121,14 @@ def look(engine: Engine, catalog: Catalog, settings: Settings) -> Look | None:
     dev = plan_dev(catalog, settings, run=found.run)
     components = tuple(see(engine, step) for step in dev.services)
     ports = {one.step.name: one.ports for one in components if one.why is None}
-    migrations = {one.job.name: _migrations(one, ports) for one in dev.migrations}
-    return Look(found=found, dev=dev, components=components, migrations=migrations, template=_has_template(dev, ports))
+    records = {one.job.name: _record(one, ports) for one in dev.migrations}
+    return Look(
+        found=found,
+        dev=dev,
+        components=components,
+        migrations={one.job.name: _compared(one, records[one.job.name]) for one in dev.migrations},
+        template=dev.cloned is None or _has_template(dev.cloned, records[dev.migrations[0].job.name]),
+    )
 
 
 def none_up() -> NotReady:
@@ -176,20 +184,17 @@ def _why(step: PlannedStep, state: ContainerState | None, ports: Mapping[str, in
     return None if reason is None else f"not ready: {reason}"
 
 
-def _migrations(one: Migrated, ports: Mapping[str, Mapping[str, int]]) -> Migrations | None:
+def _record(one: Migrated, ports: Mapping[str, Mapping[str, int]]) -> Record | None:
     server = server_of(one, ports)
-    if server is None:
-        return None
-    try:
-        rows = applied.read(server, one.job.name, prepare=False)
-    except InfraError:
-        return None
-    return applied.compared(applied.sql_files(one.job, one.target), rows)
+    with contextlib.suppress(InfraError):
+        return applied.read(server, one.job.name, prepare=False) if server is not None else None
+    return None
 
 
-def _has_template(dev: DevPlan, ports: Mapping[str, Mapping[str, int]]) -> bool:
-    wanted = dev.cloned
-    if wanted is None:
-        return True
-    server = server_of(dev.migrations[0], ports)
-    return server is not None and databases.find_template(server, wanted.content) is not None
+def _compared(one: Migrated, record: Record | None) -> Migrations | None:
+    return applied.compared(applied.sql_files(one.job, one.target), record.rows) if record is not None else None
+
+
+def _has_template(wanted: Cloned, record: Record | None) -> bool:
+    names = [databases.parse(name) for name in record.databases] if record is not None else []
+    return any(name is not None and name.kind == "t" and name.what == wanted.content for name in names)

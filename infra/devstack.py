@@ -15,6 +15,8 @@ DEV = "dev"
 BOOTSTRAP = "dev.bootstrap"
 """The reason in the marker of a run that is the development stack."""
 FILE = "dev.toml"
+LOCK = "-dev"
+"""The lock of who makes, mends or removes it."""
 
 
 class DevComponent(Word):

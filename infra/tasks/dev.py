@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
-from infra import devlook, lease_names, lock, rundir, sweep
-from infra import status as status_of
-from infra.attempts import execute
+from infra import applied, devlook, lease_names, lock, rundir, sweep
 from infra.catalog.loading import load
-from infra.development import LOCK
 from infra.devlook import Look
 from infra.devplan import plan_dev
+from infra.devstack import LOCK
 from infra.errors import EXIT_CODES, Internal, Outcome
-from infra.reporters.console import rows
+from infra.settings import Settings
 from infra.tasks import common
 
 
@@ -28,14 +28,15 @@ def bootstrap(_: Context, ports: str = "fixed", verbose: bool = False) -> None:
     """Have the development stack up: made, brought back with its data, its new migrations applied."""
     with common.told():
         settings = common.read_settings()
-        plan_dev(load(settings.catalog), settings, ports=ports)
-        seen = _look()
+        seen = _look(settings, ports)
         if seen is not None and seen.whole:
             _print(seen)
             return
         request = common.request("dev", "integration", ports=ports, verbose=verbose)
+        from infra.attempts import execute  # noqa: PLC0415 - 0.3 s, and a stack that is up needs none of it
+
         report = execute(settings, request, common.reporter(verbose=verbose), "dev")
-        if report.exit_code == 0 and (seen := _look()) is not None:
+        if report.exit_code == 0 and (seen := _look(settings, ports)) is not None:
             _print(seen)
     common.leave(report.exit_code)
 
@@ -44,7 +45,7 @@ def bootstrap(_: Context, ports: str = "fixed", verbose: bool = False) -> None:
 def status(_: Context, json: bool = False) -> None:
     """Show how the development stack is. Exit code 75 where it is not ready."""
     with common.told():
-        seen = _look()
+        seen = _look(common.read_settings())
         if json:
             common.show({"stack": seen.as_json() if seen else None})
         elif seen is None:
@@ -70,6 +71,8 @@ def run_suite(_: Context, service: str = "", tier: str = "integration", run: str
     """Run a suite in the development stack, isolated per worker. What stands after -- goes to the suite."""
     with common.told():
         settings = common.read_settings()
+        from infra.attempts import execute  # noqa: PLC0415 - as above
+
         request = common.request(service or None, tier, run=run, verbose=verbose, args=common.remainder())
         report = execute(settings, request, common.reporter(verbose=verbose), "dev-test")
     common.leave(report.exit_code)
@@ -100,22 +103,23 @@ def cleanup(_: Context) -> None:
         print(f"removed the development stack (run {found.run}) with its data")
 
 
-def _look() -> Look | None:
-    settings = common.read_settings()
+def _look(settings: Settings, ports: str = "fixed") -> Look | None:
     catalog = load(settings.catalog)
-    plan_dev(catalog, settings)
-    with common.engine() as held:
-        return devlook.look(held.engine, catalog, settings)
+    plan_dev(catalog, settings, ports=ports)
+    with ThreadPoolExecutor(1) as beside:
+        beside.submit(applied.load_driver)
+        with common.engine() as held:
+            return devlook.look(held.engine, catalog, settings)
 
 
 def _print(seen: Look) -> None:
     word = "up" if seen.whole else "ready, and not up to date: invoke dev.bootstrap" if seen.ready else "not ready"
     print(f"development stack: {word} (run {seen.found.run}; stays until dev.cleanup)")
-    table = [(f"  {one.step.name}", one.why or "ready", status_of.numbers(dict(one.ports))) for one in seen.components]
-    print(rows(table))
-    for job, one in seen.migrations.items():
-        said = "unknown" if one is None else f"{len(one.applied)} applied, {len(one.pending)} pending"
-        print(f"  {job}: {said}")
+    for one in seen.components:
+        ports = ", ".join(f"{name} 127.0.0.1:{number}" for name, number in one.ports.items())
+        print(f"  {one.step.name}: {one.why or 'ready'}{f', {ports}' if ports else ''}")
+    for job, told in seen.migrations.items():
+        print(f"  {job}: {f'{len(told.applied)} applied, {len(told.pending)} pending' if told else 'unknown'}")
     for text in seen.warnings:
         print(f"warning: {text}")
 
