@@ -68,7 +68,10 @@ class Look:
     def warnings(self) -> tuple[str, ...]:
         """What a person should know, though it is ready."""
         stale = [one.warning for one in self.migrations.values() if one is not None]
-        return tuple(filter(None, [*(one.crashes for one in self.components), *stale]))
+        begun = [
+            f"begun and not finished: {', '.join(one.begun)}" for one in self.migrations.values() if one and one.begun
+        ]
+        return tuple(filter(None, [*(one.crashes for one in self.components), *begun, *stale]))
 
     def as_json(self) -> dict[str, Any]:
         """Return the contract of `dev.status --json`."""
@@ -144,7 +147,7 @@ def none_up() -> NotReady:
 def unusable(one: Seen) -> NotReady:
     """Return the error for a component that is not ready."""
     return NotReady(
-        f"{one.step.name} of the development stack is {one.why}",
+        f"in the development stack it is {one.why}",
         reference="dev-stack-not-ready",
         remedy="invoke dev.bootstrap  # brings it back with its data",
         step=one.step.name,

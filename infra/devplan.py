@@ -96,23 +96,21 @@ def for_suite(dev: DevPlan, wanted: Plan) -> Plan:
     tier = "" if wanted.tier == "integration" else f" --tier {wanted.tier}"
     own = f"invoke suite.run --service {wanted.service}{tier}"
     if not stack:
-        raise _not_for(f"{wanted.service} {wanted.tier} has no stack", own)
+        raise _not_for(f"{wanted.service} {wanted.tier} has no stack, and needs none", own)
     if more := [step.name for step in stack if step.name not in there]:
-        raise _not_for(f"{wanted.service} needs {', '.join(more)}, and the development stack has no such", own)
+        raise _not_for(f"{wanted.service} needs {', '.join(more)}, and the development stack has none", own)
     workers = wanted.suite.workers
     alone = {workers.postgres, workers.redis} if workers is not None else set()
     if shared := [step.name for step in stack if step.name not in alone and there[step.name].volume is not None]:
-        raise _not_for(
-            f"{wanted.service} declares no workers for {', '.join(shared)}, so it would change your data", own
-        )
+        raise _not_for(f"the suite declares no workers for {', '.join(shared)}, so it would change your data", own)
     return replace(wanted, steps=tuple(there[step.name] for step in stack))
 
 
 def _not_for(why: str, own: str) -> NotReady:
     return NotReady(
-        f"{why}: its suite runs in a stack of its own",
+        why,
         reference="dev-stack-unfit",
-        remedy=f"{own}  # beside the development stack",
+        remedy=f"{own}  # a stack of its own, beside the development stack",
         blame="user",
     )
 
