@@ -36,7 +36,7 @@ class Development(Lasting):
             dev = plan_dev(catalog, self.settings, run=self.request.run, ports=self.request.ports)
             self.begin(dev.plan)
             with self._leased(dev.plan) as held:
-                found = devlook.find(held.engine)
+                found = devlook.find(held.engine, self.settings.root)
                 if found is None:
                     self._make(dev, held)
                 else:

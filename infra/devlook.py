@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from infra import applied, databases, labels, probes, sweep
@@ -109,16 +110,28 @@ class Look:
         }
 
 
-def find(engine: Engine) -> FoundRun | None:
-    """Return the run that is the development stack in an engine, the newest where there are several."""
-    found = [run for run in sweep.runs(engine) if run.kept == BOOTSTRAP and run.service == DEV]
-    return found[-1] if found else None
+def find(engine: Engine, root: Path | None, run: str = "") -> FoundRun | None:
+    """Return the run that is the development stack of a checkout, or of any; the newest where there are several."""
+    whose = {labels.ROOT: str(root)} if root is not None else {}
+    found = [
+        FoundRun(
+            run=marker.labels[labels.RUN],
+            service=DEV,
+            tier=marker.labels.get(labels.TIER, ""),
+            created=marker.labels.get(labels.CREATED, ""),
+            owner=labels.Owner.parse(marker.labels.get(labels.OWNER, "")),
+            kept=BOOTSTRAP,
+        )
+        for marker in engine.volumes({labels.RUN: run, labels.KEPT: BOOTSTRAP} | whose)
+        if marker.name == sweep.marker(marker.labels[labels.RUN])
+    ]
+    return max(found, key=lambda one: one.created, default=None)
 
 
 def look(engine: Engine, catalog: Catalog, settings: Settings) -> Look | None:
     """Look at the development stack; None where there is none. Raises `Invalid`."""
     dev = plan_dev(catalog, settings)
-    found = find(engine)
+    found = find(engine, settings.root)
     if found is None:
         return None
     dev = plan_dev(catalog, settings, run=found.run)

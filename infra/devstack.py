@@ -46,7 +46,7 @@ def refuse_to_end(run: str, kept: str | None) -> None:
         raise NotReady(
             f"run {run} is the development stack, which stays with its data until dev.cleanup",
             reference="dev-stack-stays",
-            remedy="invoke dev.cleanup  # removes it and its data",
+            remedy=f"invoke dev.cleanup --run {run}  # removes it and its data",
             blame="user",
         )
 

@@ -199,7 +199,7 @@ class Holding:
     def _hand_over(self, stack: Stack, reason: str) -> None:
         """Mark the run as handed to a person: from here on only `infra.down` and `infra.gc --run` end it."""
         with self.interrupts.held():
-            marks = stack.lease.labels() | {labels.KEPT: reason}
+            marks = stack.lease.labels() | {labels.KEPT: reason, labels.ROOT: str(self.settings.root)}
             rundir.hand_over(self.folder)
             stack.engine.create_volume(sweep.marker(stack.plan.run), marks)
             self.ending.kept = True

@@ -34,7 +34,7 @@ class Lending(Lasting):
         cwd = (self.settings.workspace / wanted.suite.cwd).resolve()
         start.check_tools(wanted.suite, cwd, {"PATH": request.path or os.environ.get("PATH", os.defpath)})
         with self._leased(wanted) as held:
-            found = devlook.find(held.engine)
+            found = devlook.find(held.engine, self.settings.root)
             if found is None:
                 raise devlook.none_up()
             theirs = plan_dev(catalog, self.settings, run=found.run)

@@ -69,7 +69,7 @@ RULES: tuple[Rule, ...] = (
         blame="infrastructure",
         hint="invoke dev.bootstrap  # brings it back with its data",
     ),
-    Rule(reference="dev-stack-stays", blame="user", hint="invoke dev.cleanup  # removes it and its data"),
+    Rule(reference="dev-stack-stays", blame="user", hint="invoke dev.cleanup --run {run}  # removes it and its data"),
     Rule(
         reference="dev-stack-shared",
         blame="user",

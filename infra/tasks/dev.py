@@ -78,17 +78,13 @@ def run_suite(_: Context, service: str = "", tier: str = "integration", run: str
     common.leave(report.exit_code)
 
 
-@task
-def cleanup(_: Context) -> None:
+@task(help={"run": "that of another checkout, 8 hex digits (infra.status shows it)"})
+def cleanup(_: Context, run: str = "") -> None:
     """Remove the development stack with its data. Nothing else does."""
-    with (
-        common.told(),
-        common.engine() as held,
-        lock.turn(LOCK, lambda: print("waiting for a dev.bootstrap that goes on")),
-    ):
-        found = devlook.find(held.engine)
+    with common.told(), common.engine() as held, lock.turn(LOCK, lambda: print("waiting: a dev.bootstrap goes on")):
+        found = devlook.find(held.engine, None if run else common.read_settings().root, run)
         if found is None:
-            print("there is no development stack")
+            print(f"run {run} is no development stack" if run else "there is no development stack")
             return
         with lock.alone(lease_names.USERS):
             common.refuse_used(found)
