@@ -2,6 +2,6 @@
 
 from invoke.collection import Collection
 
-from infra.tasks import images, infra, suite
+from infra.tasks import ci, images, infra, suite
 
-namespace = Collection(infra.namespace, images.namespace, suite.namespace)
+namespace = Collection(infra.namespace, images.namespace, suite.namespace, ci.namespace)

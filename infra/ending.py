@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from infra.engine.types import UsedImage
 from infra.plan import Plan
 from infra.report import EngineFacts, Resources, Scene
 
@@ -21,3 +22,4 @@ class Ending:
     scene: Scene | None = None
     mask: Callable[[str], str] = field(default=str)
     resources: tuple[Resources, ...] = ()
+    images: tuple[UsedImage, ...] = ()

@@ -135,9 +135,9 @@ class Run:
             self.recorder.note(text)
         with self._stack(held, made) as stack:
             stack.make_network()
-            images = Images(
-                held, catalog, self.settings, self.recorder, consumer=made.service, logs=self.folder / "logs"
-            ).obtain(made)
+            had = Images(held, catalog, self.settings, self.recorder, consumer=made.service, logs=self.folder / "logs")
+            images = had.obtain(made)
+            self.ending.images = had.used()
             if goal == "images":
                 return
             for step in made.steps:

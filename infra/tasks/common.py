@@ -19,8 +19,10 @@ from infra.errors import Ended
 from infra.lease import Lease
 from infra.reporters.console import ConsoleReporter
 from infra.reporters.console import told as lines_of
+from infra.reporters.github import GitHubReporter, annotation
 from infra.request import Request
 from infra.settings import Settings
+from infra.watch import Reporter, Reporters
 
 
 def root() -> Path:
@@ -50,6 +52,10 @@ def told() -> Iterator[None]:
         console = Console(stderr=True)
         for line, style in lines_of(error.outcome, error.blame, error.cause()):
             console.print(Text(line, style=style), soft_wrap=True)
+        if _in_actions():
+            cause = error.cause()
+            message = f"{cause.message}; to do: {cause.remedy}"
+            sys.stderr.write(annotation("error", f"{error.outcome} ({error.blame})", message, None) + "\n")
         raise SystemExit(error.exit_code) from None
 
 
@@ -68,9 +74,24 @@ def engine_of(run: str) -> Iterator[Engine]:
         yield at_hand or stack.enter_context(lease.hold(run_names.new_run(), "infra", "none", looks=True)).engine
 
 
-def reporter(*, verbose: bool) -> ConsoleReporter:
-    """Return the console's reporter. NO_COLOR is rich's own business; width is the terminal's."""
-    return ConsoleReporter(Console(highlight=False), verbose=verbose)
+def reporter(*, verbose: bool) -> Reporter:
+    """Return the console's reporter, and before it that of GitHub Actions, in there.
+
+    NO_COLOR is rich's own business; width is the terminal's.
+    """
+    console = ConsoleReporter(Console(highlight=False), verbose=verbose)
+    if not _in_actions():
+        return console
+    return Reporters([GitHubReporter(_say, os.environ, (root(), read_settings().workspace)), console])
+
+
+def _in_actions() -> bool:
+    return os.environ.get("GITHUB_ACTIONS") == "true"
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def request(
