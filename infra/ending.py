@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from infra.engine.types import UsedImage
 from infra.plan import Plan
 from infra.report import EngineFacts, Resources, Scene
 
@@ -22,4 +21,4 @@ class Ending:
     scene: Scene | None = None
     mask: Callable[[str], str] = field(default=str)
     resources: tuple[Resources, ...] = ()
-    images: tuple[UsedImage, ...] = ()
+    images: Mapping[str, str] = field(default_factory=dict)

@@ -8,6 +8,7 @@ image, and so its id, of which the hashes of everything that is built on it are 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import re
 import shlex
@@ -15,13 +16,11 @@ import shutil
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from infra.commands import Command
 from infra.engine.transport import EngineRefused
-from infra.engine.types import UsedImage
 from infra.errors import Invalid, NoImage, Unavailable
 from infra.lease import Lease
 from infra.lease_names import private_folder
@@ -45,14 +44,14 @@ def check_place(file: Path) -> None:
         raise _not_written(file, error) from error
 
 
-def save(lease: Lease, images: Iterable[UsedImage], file: Path) -> int:
-    """Write images to an archive, which is there whole or not at all; return its size in bytes.
+def save(lease: Lease, images: Mapping[str, str], file: Path) -> int:
+    """Write images (ids by name) to an archive, which is there whole or not at all; return its size in bytes.
 
     Raises `Invalid`, `NoImage`, `Unavailable`.
     """
     _check_here(lease)
     # What is named by a digest alone, or by nothing but its repository, can be given no such name.
-    images = tuple(one for one in images if _NAME.fullmatch(one.name))
+    images = {name: id_ for name, id_ in images.items() if _NAME.fullmatch(name)}
     part = _part(file)
     try:
         with (
@@ -61,7 +60,7 @@ def save(lease: Lease, images: Iterable[UsedImage], file: Path) -> int:
         ):
             _put_index(tar, images, folder)
             written: set[str] = set()
-            for id_ in dict.fromkeys(one.id for one in images):
+            for id_ in dict.fromkeys(images.values()):
                 image = folder / "image"
                 _podman(lease, "push", id_, f"dir:{image}")
                 (image / "manifest.json").rename(image / f"{id_}.manifest")
@@ -79,7 +78,7 @@ def save(lease: Lease, images: Iterable[UsedImage], file: Path) -> int:
             part.unlink(missing_ok=True)
 
 
-def load(lease: Lease, file: Path) -> tuple[tuple[UsedImage, ...], int]:
+def load(lease: Lease, file: Path) -> tuple[Mapping[str, str], int]:
     """Have the images of an archive under their names; return them, and how many were not there before.
 
     Of an archive that is not whole nothing is loaded. Raises as `save` does.
@@ -88,21 +87,21 @@ def load(lease: Lease, file: Path) -> tuple[tuple[UsedImage, ...], int]:
     with _folder(lease) as folder:
         images = _unpacked(file, folder)
         engine, fresh = lease.engine, 0
-        for id_ in dict.fromkeys(one.id for one in images):
+        for id_ in dict.fromkeys(images.values()):
             if engine.image_id(id_) is None:
                 shutil.copy(folder / f"{id_}.manifest", folder / "manifest.json")
                 _podman(lease, "pull", f"dir:{folder}")
                 fresh += 1
-        for one in images:
-            if engine.image_id(one.id) is None:
-                raise _broken(file, f"what it calls {one.name} is another image")
-            engine.tag(one.id, one.name)
+        for name, id_ in images.items():
+            if engine.image_id(id_) is None:
+                raise _broken(file, f"what it calls {name} is another image")
+            engine.tag(id_, name)
         with contextlib.suppress(EngineRefused):  # the name that newer Podmans make of the folder
             engine.untag(f"localhost{folder}:latest")
     return images, fresh
 
 
-def _unpacked(file: Path, folder: Path) -> tuple[UsedImage, ...]:
+def _unpacked(file: Path, folder: Path) -> Mapping[str, str]:
     """Unpack an archive into an empty folder, and return what is in it. Nothing of it is trusted."""
     try:
         with tarfile.open(file, "r|*") as tar:
@@ -113,9 +112,9 @@ def _unpacked(file: Path, folder: Path) -> tuple[UsedImage, ...]:
                 assert source is not None
                 with source, (folder / member.name).open("wb") as target:
                     shutil.copyfileobj(source, target, 1024 * 1024)
-        images = tuple(_images((folder / INDEX).read_text(encoding="utf-8")))
-        for one in images:
-            _check_whole(folder, one)
+        images = _images((folder / INDEX).read_text(encoding="utf-8"))
+        for id_ in images.values():
+            _check_whole(folder, id_)
         return images
     except (tarfile.TarError, zlib.error, EOFError, UnicodeDecodeError) as error:
         raise _broken(file, str(error) or "it ends too early") from error
@@ -128,32 +127,33 @@ def _unpacked(file: Path, folder: Path) -> tuple[UsedImage, ...]:
             ) from error
         raise _broken(file, f"it lacks {Path(error.filename).name}") from error
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _not_moved(f"{file} cannot be unpacked in {folder.parent}: {error.strerror}") from error
         raise _broken(file, error.strerror or str(error)) from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise _broken(file, "what it says of itself cannot be read") from error
 
 
-def _images(text: str) -> Iterator[UsedImage]:
+def _images(text: str) -> Mapping[str, str]:
     document = json.loads(text)
     if document["schema"] != SCHEMA:
         raise ValueError(document["schema"])
-    for row in document["images"]:
-        one = UsedImage(name=str(row["name"]), id=str(row["id"]))
-        if not re.fullmatch(r"[0-9a-f]{64}", one.id) or not _NAME.fullmatch(one.name):
-            raise ValueError(one)
-        yield one
+    images = {str(name): str(id_) for name, id_ in document["images"].items()}
+    if not all(_NAME.fullmatch(name) and re.fullmatch(r"[0-9a-f]{64}", id_) for name, id_ in images.items()):
+        raise ValueError(images)
+    return images
 
 
-def _check_whole(folder: Path, image: UsedImage) -> None:
+def _check_whole(folder: Path, image: str) -> None:
     """Raise FileNotFoundError for what an archive that was cut short has not."""
-    manifest = json.loads((folder / f"{image.id}.manifest").read_text(encoding="utf-8"))
+    manifest = json.loads((folder / f"{image}.manifest").read_text(encoding="utf-8"))
     for blob in (manifest["config"], *manifest["layers"]):
         (folder / str(blob["digest"]).removeprefix("sha256:")).stat()
 
 
-def _put_index(tar: tarfile.TarFile, images: tuple[UsedImage, ...], folder: Path) -> None:
+def _put_index(tar: tarfile.TarFile, images: Mapping[str, str], folder: Path) -> None:
     index = folder / INDEX
-    index.write_text(json.dumps({"schema": SCHEMA, "images": [asdict(one) for one in images]}, indent=2) + "\n")
+    index.write_text(json.dumps({"schema": SCHEMA, "images": dict(images)}, indent=2) + "\n")
     tar.add(index, INDEX)
 
 
@@ -171,11 +171,14 @@ def _podman(lease: Lease, verb: str, *words: str) -> None:
         code = command.wait(_MOVE_S)
         said = next(reversed(command.tail), "nothing was said")
     if code != 0:
-        raise NoImage(
-            f"podman {verb} ended with {'a timeout' if code is None else f'exit code {code}'}: {said}",
-            reference="image-not-moved",
-            remedy=f"df -h /tmp; {shlex.join(argv[:2])} --help",
-        )
+        how = "took too long" if code is None else f"ended with exit code {code}"
+        raise _not_moved(f"podman {verb} {how}: {said}")
+
+
+def _not_moved(what: str) -> NoImage:
+    return NoImage(
+        what, reference="image-not-moved", remedy="df -h /tmp; podman info  # is there room, and the storage?"
+    )
 
 
 def _check_here(lease: Lease) -> None:

@@ -23,7 +23,6 @@ from infra.catalog.extending import BUILT_IN
 from infra.engine import names
 from infra.engine.client import Engine
 from infra.engine.transport import EngineRefused
-from infra.engine.types import UsedImage
 from infra.errors import InfraError, NoImage
 from infra.lease import Lease
 from infra.model import BuildSpec, Recipe
@@ -92,9 +91,9 @@ class Images:
         _raise_first(results.values())
         return {step.name: _had(results[step.image.ref]).ref for step in plan.steps}
 
-    def used(self) -> tuple[UsedImage, ...]:
-        """Return all that were had, the bases of others too."""
-        return tuple(UsedImage(name=one.name, id=one.id) for one in map(Future.result, self._had.values()))
+    def used(self) -> Mapping[str, str]:
+        """Return the ids of all that were had, the bases of others too, by the names that last."""
+        return {one.name: one.id for one in map(Future.result, self._had.values())}
 
     def _stop(self, threads: Iterable[threading.Thread]) -> None:
         """End all work: what a thread still made or tagged after the sweep would stay. A pull is not waited for."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from infra.engine.types import UsedImage
 from infra.errors import Blame, Cause, Outcome
 
 SCHEMA = 1
@@ -208,7 +207,7 @@ class Report:
     notes: tuple[str, ...] = ()
     workers: tuple[WorkerResult, ...] = ()
     resources: tuple[Resources, ...] = ()
-    images: tuple[UsedImage, ...] = ()
+    images: Mapping[str, str] = field(default_factory=dict)
     scene: Scene | None = None
     attempts: tuple[Attempt, ...] = ()
     most_attempts: int = 1
@@ -273,7 +272,7 @@ class Report:
             "notes": list(self.notes),
             "workers": [asdict(worker) for worker in self.workers],
             "resources": [asdict(one) for one in self.resources],
-            "images": [asdict(one) for one in self.images],
+            "images": dict(self.images),
             "scene": asdict(self.scene) if self.scene else None,
             "attempt": self.attempt,
             "most_attempts": self.most_attempts,

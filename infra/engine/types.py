@@ -80,14 +80,6 @@ class Image:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UsedImage:
-    """An image of a run: its id, and the name that lasts: with a hash of its content, or its registry's."""
-
-    name: str
-    id: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class ContainerSpec:
     """What to create. `ports` maps container port to host port, 0 for any free one; `hosts` names to addresses.
 

@@ -14,7 +14,7 @@ from invoke.tasks import task
 from infra import cache, handover, labels, matrix, plan, sweep
 from infra.attempts import execute
 from infra.catalog.loading import load as load_catalog
-from infra.engine.types import Image, UsedImage
+from infra.engine.types import Image
 from infra.errors import Invalid
 from infra.plan import PlannedStep
 from infra.reporters.console import rows
@@ -61,7 +61,7 @@ def save(_: Context, file: str = "", service: str = "", tier: str = "", verbose:
         settings = common.read_settings()
         catalog = load_catalog(settings.catalog)
         picked = matrix.chosen(catalog, services=service, tiers=tier, task="images.save")
-        used: dict[str, UsedImage] = {}
+        used: dict[str, str] = {}
         asked: set[str] = set()
         for one in picked:
             wanted = {
@@ -74,7 +74,7 @@ def save(_: Context, file: str = "", service: str = "", tier: str = "", verbose:
             report = execute(settings, request, common.reporter(verbose=verbose), "images")
             if report.exit_code:
                 common.leave(report.exit_code)
-            used |= {image.name: image for image in report.images}
+            used |= report.images
         if not used:
             raise Invalid(
                 "none of the chosen services has a stack: there are no images",
@@ -83,7 +83,7 @@ def save(_: Context, file: str = "", service: str = "", tier: str = "", verbose:
             )
         started = time.monotonic()
         with common.engine() as held:
-            size = handover.save(held, used.values(), path)
+            size = handover.save(held, used, path)
         print(f"saved {len(used)} images in {path}: {size / 1e6:.0f} MB, {time.monotonic() - started:.1f} s")
 
 
@@ -94,9 +94,9 @@ def load(_: Context, file: str = "") -> None:
         path, started = _file(file, "load"), time.monotonic()
         with common.engine() as held:
             images, fresh = handover.load(held, path)
-        for image in images:
-            print(f"  {image.name}")
-        there = len({image.id for image in images}) - fresh
+        for name in images:
+            print(f"  {name}")
+        there = len(set(images.values())) - fresh
         took = f"{time.monotonic() - started:.1f} s"
         print(f"loaded {fresh} images from {path}{f', {there} were there' if there else ''}: {took}")
 
