@@ -197,11 +197,18 @@ class Job:
             "success": lambda: self.result == "success",
             "contains": lambda whole, part: part in whole,
             "fromJson": json.loads,
+            "hashFiles": lambda *_: "hash",
         }
         return eval(python.strip(), {"__builtins__": {}, "words": words, **functions})
 
     def _looked_up(self, word: str) -> Any:  # noqa: ANN401
-        found: Any = {"matrix": self.matrix, "needs": self.needs, "steps": self.steps, "env": self.env}
+        found: Any = {
+            "matrix": self.matrix,
+            "needs": self.needs,
+            "steps": self.steps,
+            "env": self.env,
+            "runner": {"os": "Linux"},
+        }
         for part in word.split("."):
             found = found.get(part, "") if isinstance(found, Mapping) else ""
         return found

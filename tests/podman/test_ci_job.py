@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -179,7 +178,7 @@ def _newer(_: Path, bad: Path) -> None:
     ids=["half", "lacks", "text", "another", "newer", "empty", "folder"],
 )
 def test_what_is_no_whole_archive_is_one_message(
-    spoil: Any, says: str, archive: Path, project: Project, tmp_path: Path
+    spoil: Callable[[Path, Path], object], says: str, archive: Path, project: Project, tmp_path: Path
 ) -> None:
     bad = tmp_path / "bad.tar"
     spoil(archive, bad)
@@ -194,11 +193,11 @@ def test_a_file_that_is_not_there_and_one_that_cannot_be_written_are_one_message
 ) -> None:
     done = project.invoke("images.load", "--file", str(tmp_path / "none.tar"))
     assert (done.code, done.err.startswith(f"invalid: there is no file {tmp_path}/none.tar; to do: ")) == (78, True)
-    before = sorted(os.listdir(project.runs)) if project.runs.exists() else []
+    before = sorted(project.runs.glob("*"))
     done = project.invoke("images.save", "--service", "gateway", "--file", str(tmp_path / "no" / "images.tar"))
     assert (done.code, done.out) == (78, "")
     assert done.err.startswith(
         f"invalid: {tmp_path}/no/images.tar cannot be written: No such file or directory; to do: "
     )
-    assert (sorted(os.listdir(project.runs)) if project.runs.exists() else []) == before, "nothing was built for it"
+    assert sorted(project.runs.glob("*")) == before, "nothing was built for it"
     assert list(tmp_path.iterdir()) == []
