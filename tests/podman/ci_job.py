@@ -52,6 +52,10 @@ class Job:
     """Whether a step is to be cancelled, and when: a question that is asked until it is answered with yes."""
 
     @property
+    def runner(self) -> dict[str, str]:
+        return {"os": "Linux", "temp": str(self.machine / "temp")}
+
+    @property
     def source(self) -> Path:
         return self.machine / "src"
 
@@ -65,6 +69,7 @@ class Job:
     def set_up(self) -> None:
         storage = self.machine / "containers"
         storage.mkdir(parents=True, exist_ok=True)
+        (self.machine / "temp").mkdir(exist_ok=True)
         (storage / "storage.conf").write_text(
             f'[storage]\ndriver = "overlay"\ngraphroot = "{storage}/graph"\nrunroot = "{storage}/run"\n'
         )
@@ -104,6 +109,7 @@ class Job:
             "GITHUB_SERVER_URL": "https://github.com",
             "GITHUB_REPOSITORY": "somebody/something",
             "GITHUB_RUN_ID": "1",
+            "RUNNER_TEMP": self.runner["temp"],
             "RUNNER_TRACKING_ID": f"github_{self.name}",
             "CONTAINERS_STORAGE_CONF": str(self.machine / "containers" / "storage.conf"),
             **{key: str(path) for key, path in files.items()},
@@ -152,8 +158,10 @@ class Job:
         if action == "actions/upload-artifact":
             folder = self.artifacts / words["name"]
             for pattern in (line for line in words["path"].splitlines() if not line.startswith("!")):
-                for path in sorted(self.source.glob(pattern)):
-                    target = folder / path.relative_to(self.source)
+                # What is uploaded is named from the checkout on, what is elsewhere by its last part.
+                base = self.source if not pattern.startswith("/") else Path(pattern).parent
+                for path in sorted(base.glob(pattern.removeprefix(f"{base}/"))):
+                    target = folder / path.relative_to(base)
                     target.parent.mkdir(parents=True, exist_ok=True)
                     if path.is_dir():
                         shutil.copytree(path, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("latest"))
@@ -162,7 +170,7 @@ class Job:
         elif action == "actions/download-artifact":
             if not (self.artifacts / words["name"]).is_dir():
                 return 1
-            shutil.copytree(self.artifacts / words["name"], self.source, dirs_exist_ok=True)
+            shutil.copytree(self.artifacts / words["name"], self.source / words["path"], dirs_exist_ok=True)
         elif action not in ("actions/checkout", "actions/cache"):
             raise AssertionError(f"no stand-in for {action}")
         return 0
@@ -207,7 +215,7 @@ class Job:
             "needs": self.needs,
             "steps": self.steps,
             "env": self.env,
-            "runner": {"os": "Linux"},
+            "runner": self.runner,
         }
         for part in word.split("."):
             found = found.get(part, "") if isinstance(found, Mapping) else ""

@@ -93,7 +93,7 @@ def test_with_the_images_of_another_job_nothing_is_built_or_pulled(ran: Job) -> 
     images = [step for step in report_of(ran)["steps"] if step["name"].startswith("image ")]
     assert [step["name"] for step in images] == ["image debian", "image redis"]
     assert [step["note"].partition(",")[0] for step in images] == ["unchanged", "unchanged"]
-    assert "loaded 2 images from images.tar" in ran.told["Load the images"]
+    assert f"loaded 2 images from {ran.machine}/temp/images.tar" in ran.told["Load the images"]
 
 
 def test_the_console_folds_and_the_summary_is_written(ran: Job) -> None:
