@@ -85,7 +85,7 @@ def load(lease: Lease, file: Path) -> tuple[Mapping[str, str], int]:
     """
     _check_here(lease)
     with _folder(lease) as folder:
-        images = _unpacked(file, folder)
+        images = unpacked(file, folder)
         engine, fresh = lease.engine, 0
         for id_ in dict.fromkeys(images.values()):
             if engine.image_id(id_) is None:
@@ -101,8 +101,11 @@ def load(lease: Lease, file: Path) -> tuple[Mapping[str, str], int]:
     return images, fresh
 
 
-def _unpacked(file: Path, folder: Path) -> Mapping[str, str]:
-    """Unpack an archive into an empty folder, and return what is in it. Nothing of it is trusted."""
+def unpacked(file: Path, folder: Path) -> Mapping[str, str]:
+    """Unpack an archive into an empty folder; return its images, ids by name. Nothing of it is trusted.
+
+    Raises `Invalid` for what is no whole archive, `NoImage` where there is no room.
+    """
     try:
         with tarfile.open(file, "r|*") as tar:
             for member in tar:

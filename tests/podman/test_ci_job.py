@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import shutil
 import subprocess
-import tarfile
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +31,7 @@ def archive(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def machine(archive: Path, podman: Podman) -> Iterator[Job]:
+def machine(archive: Path) -> Iterator[Job]:
     """A machine of a job's own: a clone, and no image."""
     workflow = dict(yaml.load((ROOT / ".github/workflows/suites.yml").read_text(), yaml.BaseLoader))
     folder = Path(tempfile.mkdtemp(dir="/tmp", prefix="job-"))  # short: sockets are in it
@@ -54,16 +52,13 @@ def machine(archive: Path, podman: Podman) -> Iterator[Job]:
         edit(job.source / "infra/catalog/services/gateway.toml", "redis = 16380", f"redis = {port}")
         yield job
     finally:
-        _remove(job, podman)
+        _remove(job)
 
 
-def _remove(job: Job, podman: Podman) -> None:
-    theirs = Podman(storage(job) | dict(podman.env) | storage(job))
-    if (job.machine / "containers" / "graph").is_dir():
-        root = theirs("info", "--format", "{{.Store.GraphRoot}}").out.strip()
-        assert root == str(job.machine / "containers" / "graph")
-        theirs("rmi", "--all", "--force", check=False)
-        subprocess.run(["umount", f"{root}/overlay"], check=False, capture_output=True)
+def _remove(job: Job) -> None:
+    # Podman mounts the storage onto itself.
+    mounted = job.machine / "containers" / "graph" / "overlay"
+    subprocess.run(["umount", str(mounted)], check=False, capture_output=True)
     shutil.rmtree(job.machine, ignore_errors=True)
 
 
@@ -137,67 +132,22 @@ def test_a_whole_archive_is_loaded_and_says_what_was_there(archive: Path, projec
     assert "2 were there" in done.lines[-1]
 
 
-def _half(archive: Path, bad: Path) -> None:
-    data = archive.read_bytes()
-    bad.write_bytes(data[: len(data) // 2])
-
-
-def _without_the_last_blob(archive: Path, bad: Path) -> None:
-    with tarfile.open(archive) as whole, tarfile.open(bad, "w") as part:
-        for member in whole.getmembers()[:-2]:
-            part.addfile(member, whole.extractfile(member))
-
-
-def _zipped_text(_: Path, bad: Path) -> None:
-    bad.write_bytes(gzip.compress(b"hello"))
-
-
-def _another_tar(_: Path, bad: Path) -> None:
-    with tarfile.open(bad, "w") as tar:
-        tar.add(ROOT / "tasks.py", "../tasks.py")
-
-
-def _newer(_: Path, bad: Path) -> None:
-    index = bad.with_name("images.json")
-    index.write_text('{"schema": 2, "images": {}}')
-    with tarfile.open(bad, "w") as tar:
-        tar.add(index, "images.json")
-
-
-@pytest.mark.parametrize(
-    ("spoil", "says"),
-    [
-        (_half, "unexpected end of data"),
-        (_without_the_last_blob, "it lacks "),
-        (_zipped_text, "truncated header"),
-        (_another_tar, "it holds '../tasks.py'"),
-        (_newer, "what it says of itself cannot be read"),
-        (lambda _, bad: bad.write_bytes(b""), "empty file"),
-        (lambda _, bad: bad.mkdir(), "Is a directory"),
-    ],
-    ids=["half", "lacks", "text", "another", "newer", "empty", "folder"],
-)
-def test_what_is_no_whole_archive_is_one_message(
-    spoil: Callable[[Path, Path], object], says: str, archive: Path, project: Project, tmp_path: Path
-) -> None:
-    bad = tmp_path / "bad.tar"
-    spoil(archive, bad)
-    done = project.invoke("images.load", "--file", str(bad))
+def test_half_an_archive_is_one_message_and_loads_nothing(archive: Path, project: Project, tmp_path: Path) -> None:
+    half = tmp_path / "half.tar"
+    half.write_bytes(archive.read_bytes()[: archive.stat().st_size // 2])
+    done = project.invoke("images.load", "--file", str(half))
     assert (done.code, done.out) == (78, "")
-    assert done.err.startswith(f"invalid: {bad} is no whole archive of images: {says}")
-    assert [line for line in done.err.splitlines() if not line.startswith(("invalid: ", "  blame: user"))] == []
+    first, second = done.err.splitlines()
+    assert first.startswith(f"invalid: {half} is no whole archive of images: unexpected end of data; to do: ls -l ")
+    assert second.startswith("  blame: user; ")
 
 
-def test_a_file_that_is_not_there_and_one_that_cannot_be_written_are_one_message_each(
-    project: Project, tmp_path: Path
-) -> None:
-    done = project.invoke("images.load", "--file", str(tmp_path / "none.tar"))
-    assert (done.code, done.err.startswith(f"invalid: there is no file {tmp_path}/none.tar; to do: ")) == (78, True)
+def test_an_archive_that_cannot_be_written_is_said_before_anything_is_built(project: Project, tmp_path: Path) -> None:
     before = sorted(project.runs.glob("*"))
     done = project.invoke("images.save", "--service", "gateway", "--file", str(tmp_path / "no" / "images.tar"))
     assert (done.code, done.out) == (78, "")
     assert done.err.startswith(
-        f"invalid: {tmp_path}/no/images.tar cannot be written: No such file or directory; to do: "
+        f"invalid: {tmp_path}/no/images.tar cannot be written: No such file or directory; to do: ls -ld {tmp_path}/no;"
     )
-    assert sorted(project.runs.glob("*")) == before, "nothing was built for it"
+    assert sorted(project.runs.glob("*")) == before
     assert list(tmp_path.iterdir()) == []
