@@ -91,7 +91,7 @@ class GitHubReporter(Reporter):
             level = "warning" if report.goes_again else "error"
             where = f"{report.service} {report.tier}".strip()
             title = f"{report.outcome}: {where}{f', {cause.step}' if cause.step else ''} ({report.blame})"
-            message = f"{self._mask(one_line(cause.message))}; to do: {self._mask(cause.remedy)}"
+            message = f"{self._mask(cause.message)}; to do: {self._mask(cause.remedy)}"
             yield annotation(level, title, message, self._named(cause))
         elif report.flaky:
             yield annotation("warning", f"flaky: {report.service} {report.tier}", self._mask(report.sentence()), None)
