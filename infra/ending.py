@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from infra.plan import Plan
@@ -21,3 +21,4 @@ class Ending:
     scene: Scene | None = None
     mask: Callable[[str], str] = field(default=str)
     resources: tuple[Resources, ...] = ()
+    images: Mapping[str, str] = field(default_factory=dict)

@@ -124,6 +124,7 @@ def _report(
         notes=tuple(recorder.notes),
         workers=tuple(consumer.workers),
         resources=ending.resources,
+        images=ending.images,
         scene=ending.scene or (scene.of_host(ending.plan, consumer.folder) if error else None),
         attempts=(*request.earlier, this),
         most_attempts=request.retries + 1,

@@ -38,10 +38,11 @@ _STOP_S = 3.0
 
 @dataclass(frozen=True, kw_only=True)
 class Had:
-    """An image that is there: its id, and the name to run it by."""
+    """An image that is there: its id, the name to run it by, and the name that lasts."""
 
     id: str
     ref: str
+    name: str
 
 
 class Images:
@@ -89,6 +90,10 @@ class Images:
             raise
         _raise_first(results.values())
         return {step.name: _had(results[step.image.ref]).ref for step in plan.steps}
+
+    def used(self) -> Mapping[str, str]:
+        """Return the ids of all that were had, the bases of others too, by the names that last."""
+        return {one.name: one.id for one in map(Future.result, self._had.values())}
 
     def _stop(self, threads: Iterable[threading.Thread]) -> None:
         """End all work: what a thread still made or tagged after the sweep would stay. A pull is not waited for."""
@@ -152,7 +157,7 @@ class Images:
             if (known := engine.image_id(ref)) is not None:
                 with self._step(ref) as handle:
                     handle.note = "registry image, already here"
-                return Had(id=known, ref=ref)
+                return Had(id=known, ref=ref, name=ref)
             why_not = None if mode == "registry" else self._registries.unreachable(ref)
         if why_not is None:
             return self._pulled(engine, ref)
@@ -173,7 +178,7 @@ class Images:
             if known is None:
                 raise no_pull(ref, "it is not there after the pull", self._where(ref))
             handle.note = "pulled from its registry"
-        return Had(id=known, ref=ref)
+        return Had(id=known, ref=ref, name=ref)
 
     def _where(self, ref: str) -> Mapping[str, str]:
         """Return the file of the catalogue that names an image."""
@@ -259,9 +264,8 @@ class Images:
             if found is None:
                 why = cache.why_not(engine, request.name, request.content)
                 found = self._make(engine, request, cache_ref, ref)
-            known, marks = found
-            handle.note = "; ".join(filter(None, (why, build.version_of(marks))))
-        return Had(id=known, ref=ref)
+            handle.note = "; ".join(filter(None, (why, build.version_of(found[1]))))
+        return Had(id=found[0], ref=ref, name=cache_ref)
 
     def _make(self, engine: Engine, request: BuildRequest, cache_ref: str, ref: str) -> tuple[str, Mapping[str, str]]:
         name = names.short_name(request.name)

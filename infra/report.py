@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -207,6 +207,7 @@ class Report:
     notes: tuple[str, ...] = ()
     workers: tuple[WorkerResult, ...] = ()
     resources: tuple[Resources, ...] = ()
+    images: Mapping[str, str] = field(default_factory=dict)
     scene: Scene | None = None
     attempts: tuple[Attempt, ...] = ()
     most_attempts: int = 1
@@ -262,9 +263,7 @@ class Report:
             "started": self.started,
             "duration_s": round(self.duration_s, 3),
             "steps": [_step(step) for step in self.steps],
-            "critical_path": [
-                {"name": step.name, "duration_s": round(step.duration_s, 3)} for step in self.critical_path()
-            ],
+            "critical_path": [{"name": s.name, "duration_s": round(s.duration_s, 3)} for s in self.critical_path()],
             "suite": self.suite.as_json() if self.suite else None,
             "cause": asdict(self.cause) if self.cause else None,
             "left_behind": list(self.left_behind),
@@ -273,6 +272,7 @@ class Report:
             "notes": list(self.notes),
             "workers": [asdict(worker) for worker in self.workers],
             "resources": [asdict(one) for one in self.resources],
+            "images": dict(self.images),
             "scene": asdict(self.scene) if self.scene else None,
             "attempt": self.attempt,
             "most_attempts": self.most_attempts,

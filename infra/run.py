@@ -62,9 +62,9 @@ class Run(Holding):
             self.recorder.note(text)
         with self._stack(held, made) as stack:
             stack.make_network()
-            images = Images(
-                held, catalog, self.settings, self.recorder, consumer=made.service, logs=self.folder / "logs"
-            ).obtain(made)
+            had = Images(held, catalog, self.settings, self.recorder, consumer=made.service, logs=self.folder / "logs")
+            images = had.obtain(made)
+            self.ending.images = had.used()
             if goal == "images":
                 return
             for step in made.steps:

@@ -6,6 +6,23 @@ from infra.causes.rules import Rule
 
 RULES: tuple[Rule, ...] = (
     Rule(reference="arguments", blame="user", hint="invoke --help {task}  # what it takes"),
+    Rule(
+        reference="archive-missing",
+        blame="user",
+        hint="invoke images.save --file images.tar  # or download what another job has saved",
+    ),
+    Rule(
+        reference="archive-unusable",
+        blame="user",
+        hint="invoke images.save --file images.tar  # write it again, or copy it again",
+    ),
+    Rule(reference="archive-not-written", blame="user", hint="df -h .; ls -ld .  # the folder of the archive"),
+    Rule(
+        reference="engine-elsewhere",
+        blame="user",
+        hint="env -u CONTAINER_HOST -u CONTAINER_CONNECTION invoke images.list  # the engine of this host",
+    ),
+    Rule(reference="image-not-moved", blame="infrastructure", hint="df -h /tmp; podman info  # room, and the storage"),
     Rule(reference="unknown-service", blame="user", hint="ls infra/catalog/services  # a service is a file there"),
     Rule(
         reference="unknown-tier",

@@ -9,7 +9,7 @@ from importlib import import_module
 
 from invoke.collection import Collection
 
-_ALL = ("dev", "images", "infra", "suite")
+_ALL = ("ci", "dev", "images", "infra", "suite")
 _NAMED = {word.partition(".")[0] for word in sys.argv[1:]} & set(_ALL)
 
 namespace = Collection(*(import_module(f"infra.tasks.{name}").namespace for name in _ALL if name in (_NAMED or _ALL)))

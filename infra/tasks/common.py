@@ -21,7 +21,7 @@ from infra.settings import Settings
 from infra.sweep import FoundRun
 
 if TYPE_CHECKING:
-    from infra.reporters.console import ConsoleReporter
+    from infra.watch import Reporter
 
 
 def root() -> Path:
@@ -56,6 +56,12 @@ def told() -> Iterator[None]:
         console = Console(stderr=True)
         for line, style in lines_of(error.outcome, error.blame, error.cause()):
             console.print(Text(line, style=style), soft_wrap=True)
+        if _in_actions():
+            from infra.reporters.github import annotation  # noqa: PLC0415
+
+            cause = error.cause()
+            message = f"{cause.message}; to do: {cause.remedy}"
+            sys.stderr.write(annotation("error", f"{error.outcome} ({error.blame})", message, None) + "\n")
         raise SystemExit(error.exit_code) from None
 
 
@@ -74,13 +80,31 @@ def engine_of(run: str) -> Iterator[Engine]:
         yield at_hand or stack.enter_context(lease.hold(run_names.new_run(), "infra", "none", looks=True)).engine
 
 
-def reporter(*, verbose: bool) -> ConsoleReporter:
-    """Return the console's reporter. NO_COLOR is rich's own business; width is the terminal's."""
+def reporter(*, verbose: bool) -> Reporter:
+    """Return the console's reporter, and before it that of GitHub Actions, in there.
+
+    NO_COLOR is rich's own business; width is the terminal's.
+    """
     from rich.console import Console  # noqa: PLC0415 - as above
 
     from infra.reporters.console import ConsoleReporter  # noqa: PLC0415
 
-    return ConsoleReporter(Console(highlight=False), verbose=verbose)
+    console = ConsoleReporter(Console(highlight=False), verbose=verbose)
+    if not _in_actions():
+        return console
+    from infra.reporters.github import GitHubReporter  # noqa: PLC0415
+    from infra.watch import Reporters  # noqa: PLC0415
+
+    return Reporters([GitHubReporter(_say, os.environ, (root(), read_settings().workspace)), console])
+
+
+def _in_actions() -> bool:
+    return os.environ.get("GITHUB_ACTIONS") == "true"
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def request(

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
-from infra import cache, labels, sweep
+from infra import cache, handover, labels, matrix, plan, sweep
 from infra.attempts import execute
+from infra.catalog.loading import load as load_catalog
 from infra.engine.types import Image
 from infra.errors import Invalid
+from infra.plan import PlannedStep
 from infra.reporters.console import rows
 from infra.tasks import common
 
@@ -34,6 +38,82 @@ def build(_: Context, service: str = "", tier: str = "integration", run: str = "
         request = common.request(service or None, tier, run=run, verbose=verbose)
         report = execute(settings, request, common.reporter(verbose=verbose), "images")
     common.leave(report.exit_code)
+
+
+_SELECTION = {
+    "service": "services, with commas between; all where it is not given",
+    "tier": "tiers, with commas between; all that can be run and have a stack where it is not given",
+}
+
+
+@task(
+    help={
+        "file": "the archive to write, gzipped if it is called .gz",
+        **_SELECTION,
+        "verbose": "stream the output of builds",
+    }
+)
+def save(_: Context, file: str = "", service: str = "", tier: str = "", verbose: bool = False) -> None:
+    """Have all images of the chosen services' stacks, and write them to one archive."""
+    with common.told():
+        path = _file(file, "save")
+        handover.check_place(path)
+        settings = common.read_settings()
+        catalog = load_catalog(settings.catalog)
+        picked = matrix.chosen(catalog, services=service, tiers=tier, task="images.save")
+        used: dict[str, str] = {}
+        asked: set[str] = set()
+        for one in picked:
+            wanted = {
+                _image_of(step) for step in plan.make(catalog, settings, service=one.service, tier=one.tier).steps
+            }
+            if wanted <= asked:
+                continue
+            asked |= wanted
+            request = common.request(one.service, one.tier, verbose=verbose)
+            report = execute(settings, request, common.reporter(verbose=verbose), "images")
+            if report.exit_code:
+                common.leave(report.exit_code)
+            used |= report.images
+        if not used:
+            raise Invalid(
+                "none of the chosen services has a stack: there are no images",
+                reference="no-stack",
+                remedy=f"invoke images.save --file {shlex.quote(file)}",
+            )
+        started = time.monotonic()
+        with common.engine() as held:
+            size = handover.save(held, used, path)
+        print(f"saved {len(used)} images in {path}: {size / 1e6:.0f} MB, {time.monotonic() - started:.1f} s")
+
+
+@task(help={"file": "the archive that images.save has written"})
+def load(_: Context, file: str = "") -> None:
+    """Have the images of an archive, so that runs find them and build nothing."""
+    with common.told():
+        path, started = _file(file, "load"), time.monotonic()
+        with common.engine() as held:
+            images, fresh = handover.load(held, path)
+        for name in images:
+            print(f"  {name}")
+        there = len(set(images.values())) - fresh
+        took = f"{time.monotonic() - started:.1f} s"
+        print(f"loaded {fresh} images from {path}{f', {there} were there' if there else ''}: {took}")
+
+
+def _image_of(step: PlannedStep) -> str:
+    """Return what tells the images of two plans apart: a build's own tag is that of one run."""
+    return repr((step.image.name, step.image.build or step.image.ref))
+
+
+def _file(given: str, task_name: str) -> Path:
+    if not given:
+        raise Invalid(
+            "--file is missing: the archive of images",
+            reference="arguments",
+            remedy=f"invoke images.{task_name} --file images.tar",
+        )
+    return Path(given)
 
 
 @task(name="list", help={"json": "print JSON and nothing else"})
@@ -92,4 +172,4 @@ def _row(image: Image) -> dict[str, object]:
     return {"image": name, "id": image.id, "tags": list(image.tags), "created": created, "bytes": image.size}
 
 
-namespace = Collection("images", build, show, drop)
+namespace = Collection("images", build, show, drop, save, load)

@@ -1,0 +1,190 @@
+"""What CI runs: the matrix and the workflow, from the catalogue and from one template."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from given import CATALOG, ROOT, catalog_copy, edited
+
+from infra.catalog.loading import load
+from infra.errors import Invalid
+from infra.matrix import chosen
+from infra.workflow import workflow
+
+OURS = ROOT / ".github" / "workflows" / "suites.yml"
+ACTIONLINT = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
+
+
+def sessions(**selection: str) -> list[str]:
+    return [one.as_json()["session"] for one in chosen(load(CATALOG), **selection)]
+
+
+def test_the_matrix_has_every_suite_that_can_run_and_no_other() -> None:
+    assert len(sessions()) == 18
+    assert not [one for one in sessions() if one.startswith("e2e-")]
+    assert "e2e" in load(CATALOG).services["gateway"].tiers
+
+
+def test_each_entry_has_the_fields_of_the_contract() -> None:
+    (entry,) = [one.as_json() for one in chosen(load(CATALOG), services="gateway", tiers="integration")]
+    assert entry == {
+        "session": "integration-gateway",
+        "service": "gateway",
+        "tier": "integration",
+        "language": "go",
+        "timeout_minutes": 31,
+    }
+
+
+def test_a_timeout_is_made_of_what_the_catalogue_allows(tmp_path: Path) -> None:
+    catalog = catalog_copy(tmp_path)
+    with edited(catalog / "services" / "gateway.toml", 'timeout = "15m"', 'timeout = "45m"'):
+        (entry,) = chosen(load(catalog), services="gateway", tiers="integration")
+    assert entry.as_json()["timeout_minutes"] == 61
+
+
+@pytest.mark.parametrize(
+    ("selection", "found"),
+    [
+        ({"services": "gateway"}, ["unit-gateway", "integration-gateway"]),
+        ({"services": "gateway, notification", "tiers": "unit"}, ["unit-gateway", "unit-notification"]),
+        ({"languages": "python"}, ["unit-holmesgpt-api", "integration-holmesgpt-api"]),
+        ({"tiers": "e2e"}, []),
+        ({"services": "gateway", "languages": "python"}, []),
+    ],
+)
+def test_a_selection_is_by_service_tier_and_language(selection: dict[str, str], found: list[str]) -> None:
+    assert sessions(**selection) == found
+
+
+@pytest.mark.parametrize(
+    ("selection", "says"),
+    [
+        ({"services": "gatway"}, 'unknown service "gatway"; did you mean "gateway"?'),
+        ({"tiers": "unit,integraton"}, 'unknown tier "integraton"; did you mean "integration"?'),
+        ({"languages": "rust"}, 'no service is written in "rust" (known: go, python)'),
+    ],
+)
+def test_a_name_that_nothing_has_is_refused(selection: dict[str, str], says: str) -> None:
+    with pytest.raises(Invalid, match=re.escape(says)):
+        sessions(**selection)
+
+
+def invoke(*words: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "invoke", *words]
+    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_the_matrix_is_one_line_of_json_for_an_output_of_a_step() -> None:
+    done = invoke("ci.matrix", "--tier", "unit", "--json")
+    assert (done.returncode, done.stderr, done.stdout.count("\n")) == (0, "", 1)
+    assert len(json.loads(done.stdout)["include"]) == 9
+
+
+def test_a_wrong_selection_is_one_message_and_78() -> None:
+    done = invoke("ci.matrix", "--service", "gatway")
+    assert (done.returncode, done.stdout) == (78, "")
+    assert done.stderr.startswith('invalid: unknown service "gatway"; did you mean "gateway"?; to do: ')
+
+
+def test_the_repositorys_own_workflow_is_what_it_prints() -> None:
+    done = invoke("ci.workflow")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == OURS.read_text(encoding="utf-8"), "invoke ci.workflow > .github/workflows/suites.yml"
+    assert list(OURS.parent.iterdir()) == [OURS]
+
+
+def test_a_branch_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="is no name of a branch"):
+        workflow(tmp_path, branch='x"]\npermissions: write-all')
+
+
+@pytest.fixture(params=["ours", "adopters"])
+def printed(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return workflow(ROOT) if request.param == "ours" else workflow(tmp_path, branch="trunk")
+
+
+def test_actionlint_passes(printed: str, tmp_path: Path) -> None:
+    file = tmp_path / "suites.yml"
+    file.write_text(printed)
+    env = os.environ | {"GOFLAGS": ""}
+    argv = ["go", "run", ACTIONLINT, "-color=false", str(file)]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300, env=env)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+def read(printed: str) -> dict[str, Any]:
+    return dict(yaml.load(printed, yaml.BaseLoader))
+
+
+def steps(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [step for job in document["jobs"].values() for step in job["steps"]]
+
+
+def test_nothing_of_the_template_is_left_in_it(printed: str) -> None:
+    assert not re.search(r"^\s*#[\[\]]|@[A-Z]+@", printed, re.M)
+
+
+def test_it_reads_the_code_and_nothing_else(printed: str) -> None:
+    document = read(printed)
+    assert document["permissions"] == {"contents": "read"}
+    assert not [name for name, job in document["jobs"].items() if "permissions" in job]
+    assert not re.search(r"\bsecrets\.|GITHUB_TOKEN|github\.token|pull_request_target", printed)
+    checkouts = [step for step in steps(document) if step.get("uses", "").startswith("actions/checkout@")]
+    assert len(checkouts) == len(document["jobs"])
+    assert {step["with"]["persist-credentials"] for step in checkouts} == {"false"}
+
+
+def test_actions_are_pinned_with_their_version_beside(printed: str) -> None:
+    uses = re.findall(r"uses: (.+)", printed)
+    assert uses
+    assert [use for use in uses if not re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", use)] == []
+
+
+def test_no_expression_is_part_of_a_script(printed: str) -> None:
+    assert [step["run"] for step in steps(read(printed)) if "${{" in step.get("run", "")] == []
+
+
+def test_a_newer_push_cancels_and_one_failure_cancels_nothing(printed: str) -> None:
+    document = read(printed)
+    assert document["concurrency"]["cancel-in-progress"] == "true"
+    for tier in ("unit", "integration"):
+        job = document["jobs"][tier]
+        assert job["strategy"]["fail-fast"] == "false"
+        assert job["strategy"]["matrix"] == f"${{{{ fromJson(needs.plan.outputs.{tier}) }}}}"
+        assert job["timeout-minutes"] == "${{ matrix.timeout_minutes }}"
+    assert all("timeout-minutes" in job for job in document["jobs"].values())
+
+
+def test_a_suite_is_what_the_runner_signals_and_what_is_left_is_always_removed_and_kept(printed: str) -> None:
+    by_name = {step.get("name"): step for step in read(printed)["jobs"]["integration"]["steps"]}
+    order = list(by_name)
+    assert by_name["Run the suite"]["run"] == 'exec .venv/bin/nox -s "$SESSION"'
+    assert by_name["Remove what is left"]["run"] == "exec .venv/bin/invoke infra.gc"
+    assert by_name["Remove what is left"]["if"].startswith("always()")
+    assert by_name["Keep the run directory"]["if"] == "failure() || cancelled()"
+    assert by_name["Keep JUnit"]["if"] == "always()"
+    assert order.index("Run the suite") < order.index("Remove what is left") < order.index("Keep the run directory")
+    assert by_name["Caches of pip and Go"]["with"]["path"].split() == [
+        "~/.cache/pip",
+        "~/go/pkg/mod",
+        "~/.cache/go-build",
+    ]
+    hidden = [by_name[name]["with"]["include-hidden-files"] for name in ("Keep the run directory", "Keep JUnit")]
+    assert hidden == ["true", "true"], "a run directory is below .infra"
+
+
+def test_an_adopter_installs_the_wheel_and_has_no_checks_of_this_house(tmp_path: Path) -> None:
+    text = workflow(tmp_path)
+    document = read(text)
+    assert list(document["jobs"]) == ["plan", "images", "unit", "integration"]
+    assert "requirements.lock'" in text
+    assert "noxfile.py -s bootstrap" not in text
+    assert text.count(".venv/bin/pip install") == 3
+    assert list(read(workflow(ROOT))["jobs"]) == ["checks", "plan", "images", "unit", "integration"]

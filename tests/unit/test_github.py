@@ -1,0 +1,232 @@
+"""GitHub Actions: what its runner would make of what is printed, and of the step's summary."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from given import DIED, PASSED, plan_of
+from rich.console import Console
+
+from infra.errors import Cause, Outcome, edit
+from infra.report import Case, Report, StepResult, SuiteResult
+from infra.reporters.console import ConsoleReporter
+from infra.reporters.github import GitHubReporter, annotation, summary
+from infra.tasks import common
+from infra.watch import Reporter, Reporters
+
+SECRET = "test_password"
+
+
+@dataclass
+class Runner:
+    """What GitHub's runner does with a step's output: commands are obeyed unless they are stopped."""
+
+    commands: list[tuple[str, str, str]] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    word: str | None = None
+
+    def read(self, text: str) -> "Runner":
+        for line in text.splitlines():
+            # Its first form stands at a line's beginning, the older one anywhere in it.
+            found = re.match(r"\s*::([\w-]+)(?: (.*?))?::(.*)", line) or re.search(
+                r"##\[([\w-]+)(?: (.*?))?\](.*)", line
+            )
+            if self.word is not None:
+                if line == f"::{self.word}::":
+                    self.word = None
+                else:
+                    self.lines.append(line)
+            elif found and found[1] == "stop-commands":
+                self.word = found[3]
+            elif found:
+                self.commands.append((found[1], found[2] or "", found[3]))
+            else:
+                self.lines.append(line)
+        return self
+
+    def said(self, name: str) -> list[str]:
+        return [f"{properties}::{data}" for command, properties, data in self.commands if command == name]
+
+
+SAYS = ("::error::of a suite", "  ::set-output name=x::y", "text ##[error]of a suite", "::endgroup::", "::add-mask::a")
+
+
+def run_of(
+    report: Report, tmp_path: Path, *, environ: dict[str, str] | None = None, suite: tuple[str, ...] = SAYS
+) -> Runner:
+    """What the runner sees of a run while it goes on and ends."""
+    out = StringIO()
+    github = GitHubReporter(lambda text: void(out.write(text)), environ or {}, (tmp_path,))
+    console = ConsoleReporter(Console(file=out, width=60, highlight=False), verbose=True)
+    watch: Reporter = Reporters([github, console])
+    watch.run_started(plan_of(tmp_path), ".infra/runs/1884d074")
+    for step in report.steps:
+        watch.step_started(step.name)
+        watch.step_progress(step.name, "::error::of a build")
+        if step.name == "suite":
+            for line in suite:
+                watch.suite_line(line)
+        if step.cause is not None and report.blame is not None:
+            watch.failed(report.outcome, report.blame, step.cause)
+        watch.step_finished(step)
+    watch.log_line("redis", "::warning::of a container")
+    watch.run_finished(report)
+    runner = Runner().read(out.getvalue())
+    assert runner.word is None, "what comes after the run is not silenced"
+    return runner
+
+
+def void(_: object) -> None:
+    """A writer's answer is nobody's business."""
+
+
+def test_a_stack_and_a_suite_are_folded_and_the_result_is_not(tmp_path: Path) -> None:
+    runner = run_of(PASSED, tmp_path)
+    assert [name for name, _, _ in runner.commands] == ["group", "endgroup", "group", "endgroup"]
+    assert [data for name, _, data in runner.commands if name == "group"] == [
+        "stack of notification integration",
+        "suite",
+    ]
+    assert runner.lines[-1] == PASSED.sentence()
+
+
+def test_what_a_suite_a_build_or_a_container_writes_is_shown_and_is_no_command(tmp_path: Path) -> None:
+    runner = run_of(PASSED, tmp_path)
+    assert {name for name, _, _ in runner.commands} == {"group", "endgroup"}
+    assert set(SAYS) <= set(runner.lines)
+    assert "  redis | ::warning::of a container" in runner.lines
+
+
+def test_a_word_that_stops_commands_is_never_used_twice(tmp_path: Path) -> None:
+    out = StringIO()
+    github, plan = GitHubReporter(lambda text: void(out.write(text)), {}, ()), plan_of(tmp_path)
+    for _ in range(3):
+        github.run_started(plan, "")
+        github.run_finished(PASSED)
+    words = re.findall(r"^::stop-commands::(\w+)$", out.getvalue(), re.M)
+    assert len(words) == len(set(words)) > 3
+    assert all(len(word) == 32 for word in words)
+
+
+def test_a_cause_is_one_annotation_and_shown_where_nothing_is_folded(tmp_path: Path) -> None:
+    runner = run_of(DIED, tmp_path)
+    (error,) = runner.said("error")
+    assert error.startswith(
+        "title=not-ready%3A notification integration%2C postgres (infrastructure)::the container exi"
+    )
+    assert error.endswith("; to do: look at logs/postgres.log")
+    names = [name for name, _, _ in runner.commands]
+    assert names == ["group", "endgroup", "error"]
+
+
+def test_an_annotation_is_escaped_as_github_wants_it() -> None:
+    said = annotation("error", "50%: a, b", "50%\r\nof: a, b", ("a,b:c.go", "7"))
+    assert said == "::error file=a%2Cb%3Ac.go,line=7,title=50%25%3A a%2C b::50%25%0D%0Aof: a, b"
+    assert annotation("warning", "t", "m", ("a.go", "")) == "::warning file=a.go,title=t::m"
+
+
+def failing(cause: Cause, *cases: Case, **more: object) -> Report:
+    suite = SuiteResult(cases=cases, duration_s=1.0)
+    step = StepResult(name="suite", status="failed", start_s=0.0, duration_s=1.0, cause=cause)
+    report = replace(PASSED, outcome=Outcome.FAILED, blame="test", exit_code=1, suite=suite, steps=(step,), cause=cause)
+    return replace(report, **more)  # type: ignore[arg-type]
+
+
+def test_a_file_that_a_cause_names_is_annotated_in_it(tmp_path: Path) -> None:
+    file = tmp_path / "migrations" / "011 bad.sql"
+    file.parent.mkdir()
+    file.write_text("CREAT\n")
+    cause = Cause(reference="x", step="suite", message="011 bad.sql, line 4: no", remedy=edit("migrations/011 bad.sql"))
+    (error,) = run_of(failing(cause), tmp_path, environ={"GITHUB_WORKSPACE": str(tmp_path)}).said("error")
+    assert error.startswith("file=migrations/011 bad.sql,line=4,title=")
+
+
+@pytest.mark.parametrize("remedy", [edit("gone.sql"), edit("../../../etc/hosts"), "${EDITOR:-vi} 'a", "less x"])
+def test_a_file_that_is_not_in_the_checkout_is_not_named(remedy: str, tmp_path: Path) -> None:
+    cause = Cause(reference="x", step="suite", message="line 4: no", remedy=remedy)
+    (error,) = run_of(failing(cause), tmp_path, environ={"GITHUB_WORKSPACE": str(tmp_path)}).said("error")
+    assert error.startswith("title=failed%3A")
+
+
+def test_failed_tests_are_annotated_where_they_are_and_no_more_of_them_than_github_shows(tmp_path: Path) -> None:
+    (tmp_path / "a_test.go").write_text("package a\n")
+    cases = [
+        Case(name=f"audits {n}", state="failed", message=f"want {SECRET}\ngot 2", location=f"{tmp_path}/a_test.go:{n}")
+        for n in range(1, 30)
+    ]
+    cause = Cause(reference="x", step="suite", message="29 of 29 failed", remedy="less x")
+    errors = run_of(failing(cause, *cases), tmp_path, environ={"GITHUB_WORKSPACE": str(tmp_path)}).said("error")
+    assert len(errors) == 10
+    assert errors[1] == "file=a_test.go,line=1,title=audits 1::want ******** got 2"
+
+
+def test_an_attempt_that_is_repeated_is_a_warning(tmp_path: Path) -> None:
+    runner = run_of(replace(DIED, goes_again=True), tmp_path)
+    assert (len(runner.said("warning")), runner.said("error")) == (1, [])
+
+
+def test_the_summary_has_outcome_cause_steps_and_where_the_rest_is(tmp_path: Path) -> None:
+    path = tmp_path / "summary.md"
+    path.write_text("before\n")
+    told = {f"GITHUB_{name}": name.lower() for name in ("SERVER_URL", "REPOSITORY", "RUN_ID")}
+    run_of(DIED, tmp_path, environ={**told, "GITHUB_STEP_SUMMARY": str(path)})
+    lines = path.read_text().splitlines()
+    assert lines[:2] == ["before", "### notification integration: not-ready"]
+    assert "**postgres: the container exited with code 1: FATAL: out of \\[red\\]disk\\[/red\\]**" in lines
+    assert "look at logs/postgres.log" in lines
+    assert "| image postgres | passed | 9.50 | built: new base |" in lines
+    assert lines[-2] == (
+        "Report, logs and JUnit: `1884d074` in the artifact `run-integration-notification` of [this run]"
+        "(server_url/repository/actions/runs/run_id)."
+    )
+
+
+def test_nothing_that_a_program_says_is_markup_of_the_summary(tmp_path: Path) -> None:
+    case = Case(name="a|b <img> `x`", state="failed", message="x\n| y", location="")
+    cause = Cause(
+        reference="x", step="suite", message="<b>*no*</b>\nit is", remedy="less x", evidence=("```", "# evidence")
+    )
+    lines = summary(failing(cause, case), {}).splitlines()
+    assert "**suite: &lt;b>\\*no\\*&lt;/b> it is**" in lines
+    assert "| a\\|b &lt;img> \\`x\\` | x \\| y |  |" in lines
+    at = lines.index("# evidence")
+    assert (lines[at - 2], lines[at + 1]) == ("````", "````")
+
+
+def test_no_secret_is_annotated_or_summed_up(tmp_path: Path) -> None:
+    path = tmp_path / "summary.md"
+    case = Case(name=f"says {SECRET}", state="failed", message=SECRET, location=f"{SECRET}:1")
+    cause = Cause(reference="x", step="suite", message=SECRET, remedy=f"echo {SECRET}", evidence=(SECRET,))
+    runner = run_of(failing(cause, case), tmp_path, environ={"GITHUB_STEP_SUMMARY": str(path)})
+    assert SECRET not in str(runner.commands)
+    assert SECRET not in path.read_text()
+    assert "********" in path.read_text()
+
+
+def test_a_summary_that_is_too_long_for_github_is_cut(tmp_path: Path) -> None:
+    path = tmp_path / "summary.md"
+    cause = Cause(reference="x", step="suite", message="ä" * 2_000_000, remedy="less x")
+    run_of(failing(cause), tmp_path, environ={"GITHUB_STEP_SUMMARY": str(path)})
+    assert 200_000 < len(path.read_bytes()) < 1024 * 1024
+    assert path.read_text(encoding="utf-8").startswith("### notification")
+
+
+def test_a_summary_that_cannot_be_written_costs_no_annotation(tmp_path: Path) -> None:
+    runner = run_of(DIED, tmp_path, environ={"GITHUB_STEP_SUMMARY": str(tmp_path / "no" / "folder")})
+    assert len(runner.said("error")) == 1
+    assert any("GitHubReporter failed and is told no more" in line for line in runner.lines)
+
+
+@pytest.mark.parametrize(("says", "kind"), [("true", Reporters), ("false", ConsoleReporter), ("", ConsoleReporter)])
+def test_it_speaks_in_github_actions_and_nowhere_else(
+    says: str, kind: type[Reporter], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", says)
+    made: Callable[..., Reporter] = common.reporter
+    reporter = made(verbose=False)
+    assert type(reporter) is kind
+    reporter.run_finished(DIED)
+    assert ("::error " in capsys.readouterr().out) is (says == "true")
