@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -13,9 +14,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests/pages")]
 import troubleshooting  # noqa: E402
 from blocks import pages  # noqa: E402
 
-from infra.catalog.declared import Catalog, host_ports  # noqa: E402
+from infra.catalog.declared import Catalog  # noqa: E402
 from infra.catalog.loading import load  # noqa: E402
-from infra.model import Service  # noqa: E402
 
 _PART = re.compile(r"(?P<begin><!-- begin (?P<name>[\w-]+): [^\n]* -->\n).*?(?P<end><!-- end (?P=name) -->)", re.DOTALL)
 
@@ -36,29 +36,31 @@ def written(text: str) -> str:
 
 
 def ports() -> str:
-    """Return the table of the host's ports of all services."""
-    catalog = load(ROOT / "infra" / "catalog")
-    columns = list(
-        dict.fromkeys(
-            f"{component} {port}"
-            for service in catalog.services.values()
-            for component, port, _ in _published(catalog, service)
-        )
-    )
+    """Return the table of the host's ports of all services, and of the development stack."""
+    folder = ROOT / "infra" / "catalog"
+    catalog = load(folder)
+    files = [*sorted((folder / "services").glob("*.toml")), *folder.glob("dev.toml")]
+    tables = {path.stem: tomllib.loads(path.read_text(encoding="utf-8")) for path in files}
+    published = {name: _published(catalog, table.get("ports", {})) for name, table in tables.items()}
+    columns = list(dict.fromkeys(port for has in published.values() for port in has))
     rows = [("service", *columns, "the suite's own"), ("---",) * (len(columns) + 2)]
-    for name, service in catalog.services.items():
-        has = {f"{component} {port}": str(number) for component, port, number in _published(catalog, service)}
-        own = ", ".join(f"{port} {number}" for port, number in service.suite_ports.items())
-        rows.append((name, *(has.get(column, "") for column in columns), own))
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    for name, has in published.items():
+        own = ", ".join(f"{port} {number}" for port, number in tables[name].get("suite_ports", {}).items())
+        title = "the development stack" if name == "dev" else name
+        rows.append((title, *(str(has.get(column, "")) for column in columns), own))
+    return "\n".join(f"| {' | '.join(row)} |".replace("|  |", "| |").replace("|  |", "| |") for row in rows)
 
 
-def _published(catalog: Catalog, service: Service) -> list[tuple[str, str, int]]:
-    return [
-        (component, port, number)
-        for component in service.ports
-        for port, number in host_ports(service, component, catalog.components[component].ports).items()
-    ]
+def _published(catalog: Catalog, given: Mapping[str, int | Mapping[str, int]]) -> dict[str, int]:
+    """Return numbers by component, and by port where the component has several."""
+    found: dict[str, int] = {}
+    for component, numbers in given.items():
+        if isinstance(numbers, int):
+            found[component] = numbers
+        else:
+            alone = len(catalog.components[component].ports) == 1
+            found |= {component if alone else f"{component} {port}": number for port, number in numbers.items()}
+    return found
 
 
 def index() -> str:

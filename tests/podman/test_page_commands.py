@@ -6,14 +6,17 @@ ends with exit code 0, or with the one that its comment names: `# exit code 75`.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
 
 import pytest
-from blocks import Block, blocks, commands, pages, told
+from blocks import ROOT, Block, blocks, commands, pages, told
 from checkout import Checkout, PageFails
 from product import Project
+
+from infra import bootstrap
 
 EXECUTED = [page for page in pages() if any(block.language == "sh" for block in told(page))]
 WITH_GO = [page for page in pages() if any(block.language == "go" for block in blocks(page))]
@@ -37,6 +40,9 @@ def checkout(tmp_path_factory: pytest.TempPathFactory, warm: Project) -> Checkou
 
 @pytest.mark.parametrize("page", EXECUTED, ids=lambda page: page.name)
 def test_the_commands_of_a_page_do_what_it_says(page: Path, checkout: Checkout, tmp_path: Path) -> None:
+    texts = [block.text for block in told(page) if block.language == "sh"]
+    if any("invoke dev." in text for text in texts) and checkout.has_development_stack():
+        pytest.skip("a development stack is up here, which is somebody's: this page would use and remove it")
     with checkout.page():
         for block in told(page):
             if block.file is not None and block.language != "text":
@@ -58,7 +64,8 @@ def test_the_go_of_a_page_compiles(page: Path, checkout: Checkout) -> None:
                 folder.mkdir(parents=True)
                 (folder / "page_test.go").write_text(as_file(block), encoding="utf-8")
         words = ("go", "vet", "./test/pages/...")
-        vetted = subprocess.run(words, cwd=workspace, capture_output=True, text=True, timeout=300, check=False)
+        env = {**os.environ, "PATH": bootstrap.tool_path(ROOT)}
+        vetted = subprocess.run(words, cwd=workspace, env=env, capture_output=True, text=True, timeout=300, check=False)
         assert vetted.returncode == 0, f"{page.name}, by the lines of its blocks: {vetted.stderr}"
 
 
