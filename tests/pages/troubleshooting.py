@@ -21,28 +21,40 @@ from infra.causes import (
 )
 from infra.causes.rules import Rule, Values
 
+LATEST = ".infra/runs/latest"
 _BLAMES = {
     "component": "product where its image is built from the workspace or it is a job, else infrastructure",
-    "raised": "said by the run: whoever took the component away",
+    "raised": "who took the component away",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Causes that look alike. `references` belong here whatever table they are in, `rest` are tables of which the
-    others do.
+    """Causes that look alike. `references` and `last` belong here whatever table they are in; of the tables `rest`
+    all do that no other group has.
     """
 
     title: str
     references: tuple[str, ...] = ()
     rest: tuple[tuple[Rule, ...], ...] = ()
+    last: tuple[str, ...] = ()
 
 
 GROUPS = (
     Group(
         title="Tests are red, or none ran, and the stack was ready",
-        references=("too-many-workers", "suite-folder-missing", "requirements-missing"),
+        references=(
+            "tests-failed",
+            "suite-setup-failed",
+            "suite-does-not-compile",
+            "suite-hung",
+            "suite-killed",
+            "no-test-ran",
+            "no-suite-found",
+            "unexpected-skip",
+        ),
         rest=(suites.RULES,),
+        last=("too-many-workers", "suite-folder-missing", "requirements-missing"),
     ),
     Group(
         title="Connection refused, no such host",
@@ -64,35 +76,45 @@ GROUPS = (
     ),
     Group(
         title="Exit code 137 or 143, killed, out of memory",
-        references=("component-removed", "owner-killed"),
         rest=(endings.KILLS,),
+        last=("terminated", "component-removed", "owner-killed"),
     ),
     Group(
         title="A component or a job has ended",
-        references=("file-unreadable", "file-missing", "outage-not-survived"),
+        references=("failed-at-once", "component-died", "crashed", "job-failed"),
         rest=(endings.RULES,),
+        last=("file-unreadable", "file-missing", "outage-not-survived"),
     ),
     Group(
         title="PostgreSQL or a migration says no",
-        references=(
+        references=("migration-failed", "relation-missing"),
+        rest=(databases.RULES,),
+        last=(
+            "databases-failed",
             "migrations-missing",
             "migration-name",
             "migration-markers",
             "duplicate-migration",
             "migration-unreadable",
-            "databases-failed",
         ),
-        rest=(databases.RULES,),
     ),
     Group(
         title="A port, a network",
-        references=("port-collision",),
+        references=("port-taken", "port-collision"),
         rest=(network.RULES,),
     ),
     Group(
         title="An image cannot be pulled or built",
-        references=("build-files-missing", "build-context-empty", "build-stopped", "mmdebstrap-missing"),
+        references=(
+            "registry-unreachable",
+            "rate-limited",
+            "image-denied",
+            "image-unknown",
+            "pull-failed",
+            "build-failed",
+        ),
         rest=(images.RULES,),
+        last=("build-files-missing", "build-context-empty", "build-stopped", "mmdebstrap-missing"),
     ),
     Group(
         title="Podman does not answer, or refuses",
@@ -112,8 +134,8 @@ GROUPS = (
     Group(title="The host: disk, kernel, users", rest=(hosts.RULES,)),
     Group(
         title="A stack that is up is in the way, or is not there",
-        references=("run-name", "run-exists", "unknown-run", "no-stack"),
         rest=(runs.RULES,),
+        last=("unknown-run", "run-exists", "run-name", "no-stack"),
     ),
     Group(
         title="A component was taken away on purpose",
@@ -150,11 +172,12 @@ def causes() -> str:
 
 def grouped() -> Mapping[Group, tuple[Rule, ...]]:
     """Return the rules of each group: each rule is in one, as long as its table is in one."""
-    named = {reference for group in GROUPS for reference in group.references}
+    named = {reference for group in GROUPS for reference in (*group.references, *group.last)}
     return {
         group: (
             *(table.BY_REFERENCE[reference] for reference in group.references),
             *(rule for rules in group.rest for rule in rules if rule.reference not in named),
+            *(table.BY_REFERENCE[reference] for reference in group.last),
         )
         for group in GROUPS
     }
@@ -178,7 +201,7 @@ def _section(rule: Rule) -> Iterator[str]:
         yield ""
     yield table.page(rule.reference) or ""
     yield ""
-    yield f"- to do: `{rule.shown_hint}`"
+    yield f"- to do: `{rule.shown_hint.replace('{folder}', LATEST)}`"
     yield f"- blame: {_BLAMES.get(rule.blame, rule.blame)}"
 
 
