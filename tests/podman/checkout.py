@@ -26,6 +26,18 @@ from infra import bootstrap
 
 _SECONDS = 300.0
 _LAST_LINES = 40
+_LEFT_OUT = (
+    ".git",
+    ".venv",
+    ".nox",
+    ".infra",
+    ".hypothesis",
+    ".*_cache",
+    "__pycache__",
+    "*.egg-info",
+    "*.test",
+    "dist",
+)
 # What a line leaves to those after it, as in a terminal: folder and environment.
 _SHELL = """trap 'code=$?; { export -p; printf "cd %q\\n" "$PWD"; } > "$0"; exit $code' EXIT
 . "$0"
@@ -45,13 +57,8 @@ class Checkout:
 
     @classmethod
     def make(cls, folder: Path) -> Checkout:
-        """Copy what git has and would have, with changes that are not committed."""
-        listed = ("git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-        names = subprocess.run(listed, check=True, capture_output=True, text=True, timeout=30).stdout.split("\0")
-        for name in filter(None, names):
-            if (ROOT / name).is_file():
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, folder / name, follow_symlinks=False)
+        """Copy it with changes that are not committed, and commit all of it there."""
+        shutil.copytree(ROOT, folder, symlinks=True, ignore=shutil.ignore_patterns(*_LEFT_OUT))
         _venv(folder)
         made = cls(folder)
         for path in (folder / "infra" / "catalog").rglob("*.toml"):
