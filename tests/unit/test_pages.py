@@ -140,7 +140,7 @@ def test_the_toml_of_a_page_is_a_catalogue(page: Path, tmp_path: Path) -> None:
 def with_settings(folder: Path, block: Block, data: dict[str, Any]) -> None:
     """A `[tool.infra]` is read where the folders are that it names."""
     root = folder / "a" / "b"
-    for value in data["tool"]["infra"].values():
+    for value in data["tool"].get("infra", {"catalog": "infra/catalog"}).values():
         (root / value).mkdir(parents=True, exist_ok=True)
     root.mkdir(parents=True, exist_ok=True)
     (root / "pyproject.toml").write_text(block.text, encoding="utf-8")
