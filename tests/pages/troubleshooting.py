@@ -138,6 +138,10 @@ GROUPS = (
         last=("unknown-run", "run-exists", "run-name", "no-stack"),
     ),
     Group(
+        title="The development stack",
+        references=tuple(rule.reference for rule in runs.RULES if "dev-stack" in rule.reference),
+    ),
+    Group(
         title="A component was taken away on purpose",
         references=(
             "component-taken-away",
@@ -161,7 +165,7 @@ GROUPS = (
 
 def causes() -> str:
     """Return all causes, by group, behind a list of the groups."""
-    found = {group.title: rules for group, rules in grouped().items()}
+    found = {group.title: rules for group, rules in grouped().items() if rules}
     lines = [f"- [{title}](#{anchor(title)}): {_linked(rules)}" for title, rules in found.items()]
     for title, rules in found.items():
         lines += ["", f"## {title}"]
