@@ -22,21 +22,27 @@ _WIDTH = 300
 
 
 def main() -> int:
-    """Run the tests, keep their rows, write the page."""
+    """Run the tests, or take the rows of a run that was, and write the page."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.fault_table", description=__doc__)
     parser.add_argument("--out", type=Path, default=PAGE, help="the page to write (docs/faults.md)")
+    parser.add_argument("--rows", type=Path, help="what a run of the tests has written to INFRA_TEST_FAULTS")
     options = parser.parse_args()
+    code, text = (0, options.rows.read_text(encoding="utf-8")) if options.rows else _cause_all()
+    page = render([json.loads(line) for line in text.splitlines()], os.getloadavg()[0])
+    options.out.write_text(page, encoding="utf-8")
+    sys.stdout.write(page)
+    return code
+
+
+def _cause_all() -> tuple[int, str]:
+    """Run the tests of faults; return pytest's exit code and the rows they have written."""
     with tempfile.TemporaryDirectory(prefix="infra-bench-") as scratch:
         rows = Path(scratch) / "rows"
         rows.touch()
         argv = (sys.executable, "-m", "pytest", "-q", "-k", "test_f", "tests/podman", "-p", "no:cacheprovider")
         env = {**os.environ, "INFRA_TEST_FAULTS": str(rows)}
         code = subprocess.run(argv, cwd=ROOT, env=env, timeout=_SECONDS, check=False).returncode
-        told = [json.loads(line) for line in rows.read_text(encoding="utf-8").splitlines()]
-    page = render(told, os.getloadavg()[0])
-    options.out.write_text(page, encoding="utf-8")
-    sys.stdout.write(page)
-    return code
+        return code, rows.read_text(encoding="utf-8")
 
 
 def render(rows: Sequence[dict[str, Any]], load: float) -> str:
@@ -68,7 +74,8 @@ def render(rows: Sequence[dict[str, Any]], load: float) -> str:
 
 def _plain(line: str) -> str:
     """A line as it may stand in a table: without the folders of the test, not too long."""
-    line = re.sub(r"/tmp/pytest-of-[^/]+/pytest-\d+/[^/\s]+/", "", line).replace("|", "/").replace("`", "'")
+    line = re.sub(r"/tmp/pytest-of-[^/]+/pytest-\d+/(popen-gw\d+/)?[^/\s]+/", "", line)
+    line = line.replace("|", "/").replace("`", "'")
     return line if len(line) <= _WIDTH else f"{line[:_WIDTH]} ..."
 
 

@@ -29,7 +29,7 @@ LOOKS = 1.0
 def infra(*words):
     began, busy = time.monotonic(), sum(os.times()[2:4])
     argv = [os.environ["INFRA_INVOKE"], *words]
-    done = subprocess.run(argv, capture_output=True, text=True, cwd="/", timeout=60)
+    done = subprocess.run(argv, capture_output=True, text=True, cwd="/", timeout=180)
     seen = dict(words=words, code=done.returncode, out=done.stdout, err=done.stderr, s=time.monotonic() - began,
                 cpu=sum(os.times()[2:4]) - busy)
     with (HERE / "said.jsonl").open("a") as said:
@@ -116,7 +116,7 @@ redis = 27391
 second = 27392
 [tiers.integration]
 env = { REDIS_ADDR = "127.0.0.1:{redis.redis}" }
-suite = { runner = "pytest", paths = ["test_away.py"], timeout = "60s", args = ["-p", "infra.pytest_plugin"] }
+suite = { runner = "pytest", paths = ["test_away.py"], timeout = "10m", args = ["-p", "infra.pytest_plugin"] }
 """
 ONCE = """
 image = "docker.io/library/redis:7-alpine"
