@@ -119,10 +119,6 @@ class Checkout:
             what = [f"{command.where}: {ended}, and the page says {command.code}", f"  $ {line}", *last]
             raise PageFails("\n".join([*what, f"  (in {self.folder}; other numbers of ports than on the page)"]))
 
-    def has_development_stack(self) -> bool:
-        """Whether a development stack is up: there is one of an engine, and a person's is no matter of a test."""
-        return any(one["service"] == "dev" for one in json.loads(self._invoke("infra.status", "--json"))["runs"])
-
     def clean(self) -> None:
         """End what a page has left up, and forget its files."""
         runs = self.folder / ".infra" / "runs"
