@@ -78,6 +78,7 @@ HOUSE: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
         "Measure what runs cost and write docs/figures.md and docs/services.md.",
         (("tests.bench.run", "{posargs}"), ("tests.bench.services",)),
     ),
+    "pages": ("Write the generated parts of README.md and docs/.", (("tests.pages.write",),)),
     "soak": (
         "Run the long tests: every crash point, every signal.",
         (("pytest", "-m", "soak", "{posargs}"),),
