@@ -1,7 +1,5 @@
-"""The invoke tasks of this repository: the namespaces of `infra.tasks`, and nothing else."""
+"""The invoke tasks of this repository: those of `infra.tasks`, as in a repository that adopts it."""
 
-from invoke.collection import Collection
+from infra.tasks import namespace
 
-from infra.tasks import images, infra, suite
-
-namespace = Collection(infra.namespace, images.namespace, suite.namespace)
+__all__ = ["namespace"]

@@ -19,6 +19,7 @@ from pathlib import Path
 from infra import build, cache, content, processes
 from infra.build import BuildRequest
 from infra.catalog.declared import Catalog
+from infra.catalog.extending import BUILT_IN
 from infra.engine import names
 from infra.engine.client import Engine
 from infra.engine.transport import EngineRefused
@@ -180,7 +181,7 @@ class Images:
 
     def _from_recipe(self, recipe: Recipe) -> Had:
         name = f"localhost/{names.short_name(recipe.image)}"
-        folder = self._catalog.folder / "local"
+        folder = self._catalog.recipe_folders[recipe.image]
         if recipe.containerfile is None:
             release = recipe.bootstrap or ""
             what = content.of_text(bootstrap=release, packages=" ".join(recipe.packages))
@@ -240,7 +241,7 @@ class Images:
             args={**(args or {}), **{arg: had.ref for arg, had in bases.items()}},
             target=target,
             version=version,
-            theirs=folder.is_relative_to(self._settings.workspace),
+            theirs=folder.is_relative_to(self._settings.workspace) and not folder.is_relative_to(BUILT_IN),
             places={"containerfile": shown(containerfile), "workspace": shown(folder)},
         )
         return self._cached(request)

@@ -111,12 +111,16 @@ class BuildSpec(Word):
 class Component(Word):
     """One container: `components/<name>.toml`."""
 
+    extends: Name | None = None
+    """A component of the package's own, whose tables this file's are merged into: gone once it is read."""
     image: ImageName
     build: BuildSpec | None = None
     kind: Literal["service", "job"] = "service"
     command: tuple[Text, ...] = ()
     env: dict[EnvName, Text] = {}
     secrets: dict[Name, Text] = {}
+    values: dict[Name, Text] = {}
+    """Texts for placeholders that are no secrets: `{postgres.values.database}`."""
     ports: dict[Name, PortNumber] = {}
     files: tuple[FileSpec, ...] = ()
     migrations: MigrationsSpec | None = None

@@ -1,6 +1,7 @@
 """The placeholder language of the catalogue: `{component.port}`, `{component.secrets.name}`, `{run}` ...
 
-`{{` and `}}` stand for braces. There is nothing else: no expressions, no defaults.
+`{component.values.name}` is a text that is no secret. `{{` and `}}` stand for braces. There is nothing else: no
+expressions, no defaults.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from infra import run_names, workers, workspace
-from infra.catalog.declared import Catalog, host_ports
+from infra.catalog.declared import Catalog, host_ports, rendered
 from infra.errors import Invalid, Unavailable
 from infra.masking import masked
 from infra.model import BuildSpec, Component, PostgresProbe, ProbeSpec, PytestSuite, RedisProbe, Tier, TierSpec
@@ -175,9 +175,7 @@ def make(
     if isinstance(spec.suite, PytestSuite):
         check_requirements(settings.workspace, spec.suite.requirements, f"{key}.suite.requirements")
     stack = offered.stack_of(tier)
-    values = {"run": run, "service": name, "tier": tier}
-    for part in stack:
-        values |= {f"{part}.secrets.{k}": v for k, v in catalog.components[part].secrets.items()}
+    values = {"run": run, "service": name, "tier": tier, **(catalog.texts(*stack) if stack else {})}
     steps = []
     for part in stack:
         fixed = host_ports(offered, part, catalog.components[part].ports) if mode == "fixed" else {}
@@ -247,18 +245,20 @@ def _step(
     values: Mapping[str, str],
 ) -> PlannedStep:
     component = catalog.components[name]
-    path = catalog.folder / "components" / f"{name}.toml"
+    own = catalog.own_file(name)
     files = [
         PlannedFile(path=f.path, content=render(f.content, values), mode=int(f.mode, 8), owner=f.owner)
         for f in component.files
     ]
-    if component.migrations is not None:
-        files += migration_files(settings.workspace, component.migrations, f"{path}: migrations.folder")
-    if component.build is not None:
-        check_build(settings.workspace, component.build, str(path))
-    ready = component.ready
-    if isinstance(ready, PostgresProbe):
-        ready = ready.model_copy(update={"password": render(ready.password, values)})
+    try:
+        if component.migrations is not None:
+            at = catalog.origins[name].file_of("migrations.folder")
+            files += migration_files(settings.workspace, component.migrations, f"{at}: migrations.folder")
+        if component.build is not None:
+            check_build(settings.workspace, component.build, str(catalog.origins[name].file_of("build")))
+    except Invalid as error:
+        error.remedy = catalog.mended(name, error.remedy)
+        raise
     return PlannedStep(
         name=name,
         kind=component.kind,
@@ -270,12 +270,12 @@ def _step(
         ports=tuple(
             PlannedPort(name=port, container=number, host=fixed.get(port)) for port, number in component.ports.items()
         ),
-        ready=ready,
+        ready=rendered(component.ready, values),
         stop_grace_s=component.stop_grace,
         memory_mb=component.memory_mb,
         on_reuse=component.on_reuse,
         declared=declared(component, files),
-        places=workspace.places(settings.workspace, component, path),
+        places=workspace.places(settings.workspace, component, own),
     )
 
 

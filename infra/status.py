@@ -6,12 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from infra import labels, probes, sweep
-from infra.catalog.declared import Catalog
+from infra.catalog.declared import Catalog, rendered
 from infra.engine.client import Engine
 from infra.engine.types import Container
 from infra.errors import NotReady
 from infra.labels import Life
-from infra.placeholders import render
 from infra.plan import PlannedStep
 from infra.sweep import FoundRun
 
@@ -78,10 +77,7 @@ def _component(engine: Engine, catalog: Catalog, container: Container) -> dict[s
     ports: dict[str, int] = {}
     if component is not None and state is not None:
         ports = {key: state.ports[number] for key, number in component.ports.items() if number in state.ports}
-        spec = component.ready
-        if hasattr(spec, "password"):
-            values = {f"{c}.secrets.{k}": v for c, one in catalog.components.items() for k, v in one.secrets.items()}
-            spec = spec.model_copy(update={"password": render(spec.password, values)})
+        spec = rendered(component.ready, catalog.texts())
         usable = set(ports) == set(component.ports) and (state.status == "running" or component.kind == "job")
         ready = usable and probes.check(spec, ports, state) is None
     return {"name": name, "state": state.status if state else "gone", "ready": ready, "ports": ports}

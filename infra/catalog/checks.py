@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from infra.catalog.declared import Catalog, host_ports, wrong
+from infra.catalog.declared import POSTGRES_TEXTS, Catalog, host_ports, wrong
 from infra.errors import Invalid
-from infra.model import Component, Recipe, Service, TierSpec
+from infra.model import Component, PostgresProbe, Recipe, Service, TierSpec
 from infra.placeholders import nearest, problem
 from infra.workers import REDIS_NUMBERS
 
@@ -29,6 +29,7 @@ def _known(components: Mapping[str, Component], stack: tuple[str, ...], *, ports
     known = {"run", "service", "tier"} | ({"run_dir"} if ports else set())
     for name in stack:
         known |= {f"{name}.secrets.{secret}" for secret in components[name].secrets}
+        known |= {f"{name}.values.{value}" for value in components[name].values}
         if ports:
             known |= {f"{name}.{port}" for port in components[name].ports}
     return known
@@ -36,7 +37,7 @@ def _known(components: Mapping[str, Component], stack: tuple[str, ...], *, ports
 
 def _component_problems(catalog: Catalog) -> Iterator[Invalid]:
     for name, component in catalog.components.items():
-        path = catalog.folder / "components" / f"{name}.toml"
+        path = catalog.origins[name].path
         job = component.kind == "job"
         if job != (component.ready.probe == "completed"):
             yield wrong(path, "ready.probe", 'a job is ready when "completed", and only a job is')
@@ -49,33 +50,33 @@ def _component_problems(catalog: Catalog) -> Iterator[Invalid]:
             yield wrong(path, "image", f'"{component.image}" is local, but there is no [build] that makes it')
 
 
-def recipe_problems(folder: Path, recipes: Mapping[str, Recipe]) -> Iterator[Invalid]:
+def recipe_problems(recipes: Mapping[Path, Recipe]) -> Iterator[Invalid]:
     """Yield what is wrong with recipes whose files are each right."""
-    stands_for: dict[str, str] = {}
-    by_image = {recipe.image: (name, recipe) for name, recipe in recipes.items()}
-    for name, recipe in recipes.items():
-        path = folder / f"{name}.toml"
+    stands_for: dict[str, Path] = {}
+    by_image = {recipe.image: (path, recipe) for path, recipe in recipes.items()}
+    for path, recipe in recipes.items():
+        folder = path.parent
         if bool(recipe.bootstrap) == bool(recipe.containerfile):
             yield wrong(path, "containerfile", "either bootstrap or containerfile, and not both")
         elif recipe.containerfile and not (folder / recipe.containerfile).is_file():
             what = f"no file at {folder / recipe.containerfile}"
             yield wrong(path, "containerfile", what, "build-files-missing")
-        if name in _needs(recipe, by_image):
+        if path in _needs(recipe, by_image):
             yield wrong(path, "images", "it needs itself, directly or through another recipe")
-        other = stands_for.setdefault(recipe.image, name)
-        if other != name:
-            yield wrong(path, "image", f"{other}.toml stands for {recipe.image} already")
+        other = stands_for.setdefault(recipe.image, path)
+        if other != path:
+            yield wrong(path, "image", f"{other.name} stands for {recipe.image} already")
 
 
-def _needs(recipe: Recipe, by_image: Mapping[str, tuple[str, Recipe]]) -> set[str]:
-    """Return the names of all recipes that a recipe's images come from."""
-    needed: set[str] = set()
+def _needs(recipe: Recipe, by_image: Mapping[str, tuple[Path, Recipe]]) -> set[Path]:
+    """Return the files of all recipes that a recipe's images come from."""
+    needed: set[Path] = set()
     waiting = [recipe]
     while waiting:
         for image in waiting.pop().images.values():
-            name, other = by_image.get(image, ("", recipe))
-            if name and name not in needed:
-                needed.add(name)
+            path, other = by_image.get(image, (None, recipe))
+            if path is not None and path not in needed:
+                needed.add(path)
                 waiting.append(other)
     return needed
 
@@ -87,9 +88,9 @@ def _component_texts(component: Component) -> Iterator[tuple[str, str]]:
         yield f"command.{index}", word
     for index, file in enumerate(component.files):
         yield f"files.{index}.content", file.content
-    password = getattr(component.ready, "password", None)
-    if password is not None:
-        yield "ready.password", password
+    if isinstance(component.ready, PostgresProbe):
+        for key in POSTGRES_TEXTS:
+            yield f"ready.{key}", getattr(component.ready, key)
 
 
 def _tier_texts(tier: str, spec: TierSpec) -> Iterator[tuple[str, str]]:
@@ -170,8 +171,13 @@ def _stack_problems(path: Path, key: str, stack: tuple[str, ...], catalog: Catal
             yield wrong(path, key, f'names "{component}" twice', "unknown-component")
     known = _known(catalog.components, stack, ports=False)
     for component in stack:
-        component_path = catalog.folder / "components" / f"{component}.toml"
-        yield from _placeholder_problems(component_path, _component_texts(catalog.components[component]), known)
+        for inside, text in _component_texts(catalog.components[component]):
+            if said := problem(text, known):
+                at = catalog.origins[component].file_of(inside)
+                if at.parent != catalog.folder / "components":
+                    # Nobody changes the package's own file: the stack lacks what it uses.
+                    at, inside, said = path, key, f'of the built-in "{at.stem}", {inside}: {said}'
+                yield wrong(at, inside, said, "unknown-placeholder")
 
 
 def _placeholder_problems(path: Path, texts: Iterator[tuple[str, str]], known: set[str]) -> Iterator[Invalid]:

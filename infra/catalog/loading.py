@@ -7,14 +7,16 @@ either whole or an error.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import ValidationError
 
 from infra.catalog.checks import STEPS, problems, recipe_problems
-from infra.catalog.declared import Catalog, wrong
+from infra.catalog.declared import Catalog, Origin, wrong
 from infra.catalog.explaining import explain, reference
+from infra.catalog.extending import BUILT_IN, Table, extended
 from infra.catalog.names import NAME, Unreadable, toml
 from infra.errors import Invalid
 from infra.model import Component, Recipe, Service, Word
@@ -23,44 +25,76 @@ W = TypeVar("W", bound=Word)
 
 
 def load(folder: Path) -> Catalog:
-    """Load the catalogue in `folder`. Raises `Invalid`."""
+    """Load the catalogue in `folder`, with what it uses of the package's own. Raises `Invalid`."""
     if not (folder / "services").is_dir():
         raise Invalid(
             f"no catalogue at {folder}: it has no folder services/",
             reference="no-catalogue",
             remedy="export INFRA_CATALOG=infra/catalog  # the folder of services/; or [tool.infra] in pyproject.toml",
         )
-    recipes = _read_all(folder / "local", Recipe)
-    for error in recipe_problems(folder / "local", recipes):
+    is_the_packages = folder.resolve() == BUILT_IN
+    recipes = _recipes(folder / "local")
+    if not is_the_packages:
+        images = {recipe.image for recipe in recipes.values()}
+        recipes |= {path: one for path, one in _recipes(BUILT_IN / "local").items() if one.image not in images}
+    for error in recipe_problems(recipes):
         raise error
+    components = _components(folder / "components", {} if is_the_packages else _tables(BUILT_IN / "components"))
     catalog = Catalog(
         folder=folder,
-        components=_read_all(folder / "components", Component),
-        services=_read_all(folder / "services", Service),
+        components={name: component for name, (component, _) in components.items()},
+        services={path.stem: _valid(path, data, Service) for path, data in _read(folder / "services")},
         recipes={recipe.image: recipe for recipe in recipes.values()},
+        origins={name: origin for name, (_, origin) in components.items()},
+        recipe_folders={recipe.image: path.parent for path, recipe in recipes.items()},
     )
     for error in problems(catalog):
         raise error
     return catalog
 
 
-def _read_all(folder: Path, model: type[W]) -> dict[str, W]:
-    paths = sorted(folder.glob("*.toml"))
-    for path in paths:
-        if re.fullmatch(NAME, path.stem) is None:
-            what = 'its name is no name: a letter, then letters, digits and "-", all lower-case, at most 40'
-            raise wrong(path, "", what)
-        if model is Component and path.stem in STEPS:
+def _components(folder: Path, built_in: Mapping[str, Table]) -> dict[str, tuple[Component, Origin]]:
+    """Return the components of a folder, and of the package's own those of other names; and where each is declared."""
+    found = {}
+    for path, own in _read(folder):
+        if path.stem in STEPS:
             raise wrong(path, "", f'"{path.stem}" is a step of every run; another name')
-    return {path.stem: _read(path, model) for path in paths}
+        data, origin = extended(path, own, built_in)
+        more = f'; or extends = "{path.stem}", to take it from the built-in' if path.stem in built_in else ""
+        found[path.stem] = _valid(path, data, Component, more if origin.base is None else ""), origin
+    for name in built_in.keys() - found.keys():
+        path = BUILT_IN / "components" / f"{name}.toml"
+        found[name] = _valid(path, built_in[name], Component), Origin(path=path, own=built_in[name])
+    return dict(sorted(found.items()))
 
 
-def _read(path: Path, model: type[W]) -> W:
+def _recipes(folder: Path) -> dict[Path, Recipe]:
+    return {path: _valid(path, data, Recipe) for path, data in _read(folder)}
+
+
+def _tables(folder: Path) -> dict[str, Table]:
+    return {path.stem: data for path, data in _read(folder)}
+
+
+def _read(folder: Path) -> list[tuple[Path, Table]]:
+    return [(path, _table(path)) for path in sorted(folder.glob("*.toml"))]
+
+
+def _table(path: Path) -> Table:
+    if re.fullmatch(NAME, path.stem) is None:
+        what = 'its name is no name: a letter, then letters, digits and "-", all lower-case, at most 40'
+        raise wrong(path, "", what)
     try:
-        data = toml(path)
+        return toml(path)
     except Unreadable as error:
         raise wrong(path, "", error.why) from error
+
+
+def _valid(path: Path, data: Table, model: type[W], if_missing: str = "") -> W:
+    """Return a file's data as what it is; `if_missing` are words for a file that lacks a key."""
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise wrong(path, *explain(model, error), reference(error)) from None
+        key, what = explain(model, error)
+        told = key, what + (if_missing if what.startswith("is missing") else "")
+        raise wrong(path, *told, reference(error)) from None

@@ -151,9 +151,15 @@ def test_f03_what_is_told_of_a_gate_that_passes_while_the_database_starts_up(fau
 @pytest.mark.parametrize(
     ("old", "new", "reference", "says", "shows"),
     [
-        ('user = "slm_user"', 'user = "nobody"', "role-missing", 'no role "nobody"', 'Role "nobody" does not exist'),
         (
-            '"action_history"\nuser',
+            'user = "{postgres.values.user}"',
+            'user = "nobody"',
+            "role-missing",
+            'no role "nobody"',
+            'Role "nobody" does not exist',
+        ),
+        (
+            '"{postgres.values.database}"\nuser',
             '"slm_user"\nuser',
             "database-missing",
             'no database "slm_user"',

@@ -67,8 +67,8 @@ BAD = (
     Bad(
         name="misspelt key that is required",
         file=POSTGRES,
-        old="database =",
-        new="databse =",
+        old='database = "{',
+        new='databse = "{',
         says=("ready.databse: unknown key", 'did you mean "database"'),
     ),
     Bad(
@@ -117,7 +117,7 @@ BAD = (
     Bad(
         name="list for a string",
         file=POSTGRES,
-        old='POSTGRES_DB = "action_history"',
+        old='POSTGRES_DB = "{postgres.values.database}"',
         new='POSTGRES_DB = ["action_history"]',
         says=("env.POSTGRES_DB: must be a string, not a list",),
     ),
@@ -198,7 +198,7 @@ BAD = (
         file=POSTGRES,
         old="{postgres.secrets.password}",
         new="{postgres.sql}",
-        says=("env.POSTGRES_PASSWORD", '"{postgres.sql}"', "known: postgres.secrets.password, run, service, tier"),
+        says=("env.POSTGRES_PASSWORD", '"{postgres.sql}"; did you mean "postgres.'),
     ),
     Bad(
         name="one port twice in a service",
@@ -614,7 +614,7 @@ BAD = (
     Bad(
         name="a worker's placeholder in the tier's environment",
         file=WORKERS,
-        old='POSTGRES_USER = "slm_user"',
+        old='POSTGRES_USER = "{postgres.values.user}"',
         new='POSTGRES_USER = "{worker}"',
         says=("tiers.integration.env.POSTGRES_USER", 'unknown placeholder "{worker}"'),
     ),
@@ -824,7 +824,7 @@ BAD = (
     Bad(
         name="NUL in a variable",
         file=POSTGRES,
-        old='"action_history"',
+        old='"{postgres.values.database}"',
         new='"a\\u0000b"',
         says=("env.POSTGRES_DB", "without NUL"),
     ),
