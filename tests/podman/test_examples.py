@@ -65,7 +65,7 @@ def test_the_main_session_of_a_stranger_is_green_and_leaves_nothing(
     steps = step_names(report)
     assert [one for one in steps if not one.startswith("image ")] == STEPS[name]
     assert sorted(one.removeprefix("image ") for one in steps if one.startswith("image ")) == IMAGES[name]
-    assert {one["status"] for one in report["steps"]} == {"ok"}
+    assert {one["status"] for one in report["steps"]} == {"passed"}
     assert (report["suite"]["tests"], report["suite"]["passed"]) == (PASSED[name], PASSED[name])
     assert report["left_behind"] == []
     assert podman.left_of(report["run"]) == []
@@ -99,7 +99,7 @@ def test_a_strangers_component_that_is_broken_is_named(stranger: Callable[[str],
     assert (report["outcome"], report["exit_code"], report["blame"]) == ("not-ready", 75, "product")
     assert report["cause"]["step"] == "seats"
     assert "redis does not answer" in json.dumps(report["cause"])
-    assert step(report, "redis")["status"] == "ok"
+    assert step(report, "redis")["status"] == "passed"
     assert report["suite"] is None
     assert podman.left_of(report["run"]) == []
 
