@@ -1,0 +1,3 @@
+from infra.tasks import namespace
+
+__all__ = ["namespace"]
