@@ -116,11 +116,11 @@ def test_the_noxfile_is_a_program_too(adopter: Adopter) -> None:
 
 
 def test_a_host_without_podman_is_one_message(adopter: Adopter, tmp_path: Path) -> None:
-    adopter.begin("shop", "go")
+    adopter.begin("stock", "python")
     for name in ("sh", "env", "git"):
         found = (Path(folder, name) for folder in ("/usr/bin", "/bin"))
         (tmp_path / name).symlink_to(next(path for path in found if path.exists()))
-    done = adopter("invoke", "suite.run", "--service", "shop", check=False, path=str(tmp_path))
+    done = adopter("invoke", "suite.run", "--service", "stock", check=False, path=str(tmp_path))
     said = done.stdout + done.stderr
     assert done.returncode == 69, said
     told = [line for line in said.splitlines() if line.startswith("unavailable: ")]
