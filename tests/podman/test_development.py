@@ -226,7 +226,7 @@ def test_it_comes_back_with_its_data_after_the_host_was_switched_off(
         with up(project, workspace, None, CONTAINER_HOST=machine.url) as one:
             assert one.run != dev.run, "each checkout has its own"
             machine.bridges.add(f"infra{one.run}")
-            one.redis().execute_command("WAITAOF", 1, 0, 5000)
+            one.redis().waitaof(1, 0, 5000)
             one.query("SELECT pg_switch_wal()")
             machine.switch_off()
             machine.switch_on()
