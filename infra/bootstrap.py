@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from infra.catalog.names import TIERS, locations, names, nearest
+from infra.catalog.names import TIERS, is_installed, locations, names, nearest
 from infra.errors import InfraError, Invalid, Unavailable
 from infra.tools import TOOLS, Tool, installation, missing
 
@@ -111,13 +111,19 @@ def install(tools: Sequence[Tool]) -> None:
 
 
 def interpreter(root: Path) -> Path:
-    """Return the python that has invoke: `.venv`'s where `root` has a lock file, else this one."""
-    return root / ".venv/bin/python" if (root / LOCK).exists() else Path(sys.executable)
+    """Return the python that has invoke: `.venv`'s where `root` has a lock file of this project's, else this one."""
+    return root / ".venv/bin/python" if _has_lock(root) else Path(sys.executable)
 
 
 def tool_path(root: Path) -> str:
-    """Return the PATH on which `.venv`'s tools (go among them) come first."""
-    return os.pathsep.join([str(root / ".venv/bin"), os.environ.get("PATH", os.defpath)])
+    """Return the PATH on which the tools of `.venv` come first, or of the venv in which this is installed."""
+    here = [str(Path(sys.prefix) / "bin")] if is_installed() and sys.prefix != sys.base_prefix else []
+    return os.pathsep.join([*here, str(root / ".venv/bin"), os.environ.get("PATH", os.defpath)])
+
+
+def _has_lock(root: Path) -> bool:
+    """Whether there is a lock file of this project's: who has it installed may have one of that name, too."""
+    return not is_installed() and (root / LOCK).exists()
 
 
 def ensure_venv(root: Path) -> Path:
@@ -127,7 +133,7 @@ def ensure_venv(root: Path) -> Path:
     wait for each other. Raises `Unavailable` without `ensurepip`, network or a place to write.
     """
     python = interpreter(root)
-    if not (root / LOCK).exists() or _current(root):
+    if not _has_lock(root) or _current(root):
         return python
     if tools := missing([tool for tool in TOOLS if tool.modules]):
         raise Unavailable(

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from infra.values import (
     DebianPackage,
     EnvName,
     FileMode,
     FileName,
+    Grace,
     HostPorts,
     ImageName,
     Images,
@@ -27,7 +28,6 @@ from infra.values import (
     Rooted,
     Seconds,
     Text,
-    seconds,
 )
 
 Tier = Literal["unit", "integration", "e2e"]
@@ -125,7 +125,7 @@ class Component(Word):
     files: tuple[FileSpec, ...] = ()
     migrations: MigrationsSpec | None = None
     ready: ProbeSpec
-    stop_grace: Annotated[float, BeforeValidator(seconds), Field(ge=0, allow_inf_nan=False)] = 0.0
+    stop_grace: Grace = 0.0
     memory_mb: Annotated[int, Field(gt=0, strict=True)] | None = None
     on_reuse: Literal["flush-redis"] | None = None
     """What gives the component a clean slate when a suite uses a stack that was up before it."""

@@ -28,9 +28,12 @@ TERMINATE_S = 60.0
 def register_services(root: Path) -> None:
     """Register `<tier>-<service>` for every tier that the catalogue declares, and `bootstrap`.
 
+    Where the noxfile is run as a program (`python3 noxfile.py -s ...`) it becomes nox.
     A catalogue that cannot be read ends nox with 78 and one message a file, unless all the sessions
     asked for have nothing to do with it.
     """
+    if _is_program(root):
+        bootstrap.main(root, sys.argv[1:])
     asked = bootstrap.requested(sys.argv[1:])
     declared = names(root, os.environ)
     for suite in declared.suites:
@@ -47,6 +50,11 @@ def register_services(root: Path) -> None:
         raise SystemExit(codes[0])
     if hint := bootstrap.unknown_suite(root, asked):
         print(hint, file=sys.stderr)
+
+
+def _is_program(root: Path) -> bool:
+    program = getattr(sys.modules["__main__"], "__file__", None)
+    return program is not None and Path(program).resolve() == root.resolve() / "noxfile.py"
 
 
 def register_house(root: Path) -> None:

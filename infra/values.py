@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, StringConstraints, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, StringConstraints, Tag, WithJsonSchema
 
 from infra.catalog import names
 
@@ -87,20 +87,43 @@ def _rooted(value: object) -> object:
     return value
 
 
-Seconds = Annotated[float, BeforeValidator(seconds), Field(gt=0, allow_inf_nan=False)]
-ImageName = Annotated[str, BeforeValidator(_image)]
-Images = Annotated[tuple[ImageName, ...], BeforeValidator(_images), Field(min_length=1)]
+# The second argument of a validator is what the published JSON Schema says of it.
+_Duration = Annotated[str, StringConstraints(pattern=r"^\d+(\.\d+)?(ms|s|m|h)$")]
+Seconds = Annotated[
+    float,
+    BeforeValidator(seconds, json_schema_input_type=_Duration | Annotated[float, Field(gt=0)]),
+    Field(gt=0, allow_inf_nan=False),
+]
+Grace = Annotated[
+    float,
+    BeforeValidator(seconds, json_schema_input_type=_Duration | Annotated[float, Field(ge=0)]),
+    Field(ge=0, allow_inf_nan=False),
+]
+_ImageText = Annotated[str, StringConstraints(pattern=f"^{re.sub(r'[?]P<[a-z]+>', '?:', IMAGE.pattern)}$")]
+ImageName = Annotated[str, BeforeValidator(_image, json_schema_input_type=_ImageText)]
+Images = Annotated[
+    tuple[ImageName, ...],
+    BeforeValidator(
+        _images, json_schema_input_type=_ImageText | Annotated[tuple[_ImageText, ...], Field(min_length=1)]
+    ),
+    Field(min_length=1),
+]
 """An image, or several of which the first that can be had is taken."""
 FileMode = Annotated[str, StringConstraints(pattern=r"^0[0-7]{3}$")]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")]
 DebianPackage = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
-Inside = Annotated[str, BeforeValidator(_inside)]
-Rooted = Annotated[str, BeforeValidator(_rooted)]
+_NO_WAY_UP = r"(?!(?:.*/)?\.\.(?:/|$))"
+_InsideText = Annotated[str, StringConstraints(pattern=f"^(?!/){_NO_WAY_UP}.+$")]
+_RootedText = Annotated[str, StringConstraints(pattern=f"^/{_NO_WAY_UP}.*[^/]$")]
+Inside = Annotated[str, BeforeValidator(_inside, json_schema_input_type=_InsideText)]
+Rooted = Annotated[str, BeforeValidator(_rooted, json_schema_input_type=_RootedText)]
 Text = Annotated[str, AfterValidator(_no_nul)]
 """What becomes a word of a command, or a value of an environment."""
 HostPorts = Annotated[
     Annotated[PortNumber, Tag("(number)")] | Annotated[dict[Name, PortNumber], Tag("(table)")], Discriminator(_form)
 ]
-Packages = Annotated[tuple[Annotated[Text, AfterValidator(_no_option)], ...], Field(min_length=1)]
-Paths = Annotated[tuple[Annotated[Inside, AfterValidator(_no_option)], ...], Field(min_length=1)]
+_PackageText = WithJsonSchema({"type": "string", "pattern": "^(?!-).+$"})
+_PathText = WithJsonSchema({"type": "string", "pattern": f"^(?![-/]){_NO_WAY_UP}.+$"})
+Packages = Annotated[tuple[Annotated[Text, AfterValidator(_no_option), _PackageText], ...], Field(min_length=1)]
+Paths = Annotated[tuple[Annotated[Inside, AfterValidator(_no_option), _PathText], ...], Field(min_length=1)]
 Processes = Annotated[int, Field(ge=1, le=64, strict=True)]

@@ -17,10 +17,11 @@ from infra.catalog.checks import STEPS, problems, recipe_problems
 from infra.catalog.declared import Catalog, Origin, wrong
 from infra.catalog.explaining import explain, reference
 from infra.catalog.extending import BUILT_IN, Table, extended
-from infra.catalog.names import NAME, Unreadable, toml
+from infra.catalog.names import NAME, SCHEMA, Unreadable, newer, toml, upgrade
 from infra.devstack import FILE, DevStack
 from infra.errors import Invalid
 from infra.model import Component, Recipe, Service, Word
+from infra.placeholders import plain
 
 W = TypeVar("W", bound=Word)
 
@@ -87,9 +88,15 @@ def _table(path: Path) -> Table:
         what = 'its name is no name: a letter, then letters, digits and "-", all lower-case, at most 40'
         raise wrong(path, "", what)
     try:
-        return toml(path)
+        data = toml(path)
     except Unreadable as error:
         raise wrong(path, "", error.why) from error
+    number = data.pop("schema", SCHEMA)
+    if too_new := newer({"schema": number}):
+        raise Invalid(f"{plain(str(path))}: {too_new}", reference="newer-schema", remedy=upgrade())
+    if type(number) is not int or number < 1:
+        raise wrong(path, "schema", f"must be {SCHEMA}, the number of the catalogue's language")
+    return data
 
 
 def _valid(path: Path, data: Table, model: type[W], if_missing: str = "") -> W:

@@ -7,15 +7,21 @@ a service file says makes sense is for the catalogue's loader; here only the fil
 
 import difflib
 import re
+import shlex
+import sys
+import sysconfig
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from infra.placeholders import plain
 
 TIERS = ("unit", "integration", "e2e")
 DEFAULT_CATALOG = "infra/catalog"
+SCHEMA = 1
+"""The catalogue's language, a number that grows where an older version of this would misread it: `schema = 1`."""
 NAME = r"[a-z][a-z0-9-]{0,39}"
 
 
@@ -104,6 +110,25 @@ def names(root: Path, environ: Mapping[str, str]) -> Names:
     return Names(suites=tuple(suites), problems=tuple(problems))
 
 
+def newer(document: Mapping[str, object]) -> str:
+    """Return a sentence where a file is written for a later version of this, otherwise nothing."""
+    number = document.get("schema")
+    if not isinstance(number, int) or number <= SCHEMA:
+        return ""
+    return f"made for a newer version of this tool: its schema is {number}, and this one knows {SCHEMA}"
+
+
+def is_installed() -> bool:
+    """Whether this is a package among others, of a repository that has adopted it, and not a checkout."""
+    return any(Path(__file__).is_relative_to(sysconfig.get_path(name)) for name in ("purelib", "platlib"))
+
+
+def upgrade() -> str:
+    """Return the command that brings a newer version of this."""
+    found = metadata.packages_distributions().get("infra")
+    return f"{shlex.quote(sys.executable)} -m pip install -U {found[0]}" if found else "git pull"
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return `; did you mean X?` when some known name is close to `word`, otherwise nothing."""
     close = difflib.get_close_matches(word, tuple(known), n=1)
@@ -120,6 +145,8 @@ def _suites(path: Path) -> tuple[SuiteName, ...]:
     if not _is_word(path.stem):
         raise Unreadable(path, "its name is no name")
     document = toml(path)
+    if too_new := newer(document):
+        raise Unreadable(path, f"{too_new}; {upgrade()}")
     tiers = document.get("tiers", {})
     if not isinstance(tiers, dict):
         raise Unreadable(path, "tiers: has to be tables, [tiers.integration] for example")

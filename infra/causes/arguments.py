@@ -46,6 +46,10 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(reference="catalogue", blame="user", hint="${{EDITOR:-vi}} {file}  # the key that the message names"),
     Rule(
+        reference="newer-schema", blame="user", hint="python3 -m pip install -U {package}  # or git pull, in a checkout"
+    ),
+    Rule(reference="not-begun", blame="user", hint="cd {workspace} && infra-init  # a folder that is writable"),
+    Rule(
         reference="unknown-placeholder",
         blame="user",
         hint="${{EDITOR:-vi}} {file}  # the name in braces; two braces for the character itself",

@@ -29,6 +29,7 @@ from infra.tasks import common
 from infra.tasks import components as treated
 from infra.tasks.doctor import doctor
 from infra.tasks.explain import explain
+from infra.tasks.init import init
 
 _HELP = {
     "service": "a service of the catalogue",
@@ -276,4 +277,4 @@ def _swept(engine: Engine, one: FoundRun, *, quiet: bool = False) -> None:
         print(f"removed run {one.run} of {one.service} {one.tier}")
 
 
-namespace = Collection("infra", show_plan, up, status, env, logs, down, gc, explain, doctor, *treated.TASKS)
+namespace = Collection("infra", show_plan, up, status, env, logs, down, gc, explain, doctor, init, *treated.TASKS)
