@@ -6,6 +6,7 @@ was made of may change, be removed or lost in a reboot; its data are in a volume
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from infra.catalog.declared import Catalog
 from infra.catalog.loading import load
 from infra.devplan import DevPlan, plan_dev
 from infra.devstack import BOOTSTRAP, LOCK
+from infra.engine.client import Engine
 from infra.engine.transport import EngineRefused
 from infra.errors import NotReady
 from infra.holding import Goal
@@ -87,12 +89,13 @@ class Development(Lasting):
         if seen.crashes:
             self.recorder.note(seen.crashes)
         moves = state is not None and not _running(seen) and self._should_move(stack, seen)
-        if state is not None and (why == devlook.OTHERWISE or moves):
+        if state is not None and (moves or why in (devlook.OTHERWISE, devlook.LOST)):
             self.recorder.note(
                 f"{step.name} was {'on a taken port' if moves else why}: it is made anew{_with_data(step)}"
             )
-            stop(engine, step.container, DEFAULT_GRACE_S)
-            engine.remove(step.container)
+            if why != devlook.LOST:
+                stop(engine, step.container, DEFAULT_GRACE_S)
+            _remove(engine, step.container)
             state = None
         elif state is None:
             self.recorder.note(f"{step.name} was gone: it is made anew{_with_data(step)}")
@@ -180,6 +183,14 @@ def taken(step: str, port: int, lease: Lease) -> NotReady:
         blame="user",
         evidence=(f"127.0.0.1:{port}: address already in use", found.shown),
     )
+
+
+def _remove(engine: Engine, container: str) -> None:
+    """Remove a container; where its monitor was killed, Podman before 2025 refuses once."""
+    with contextlib.suppress(EngineRefused):
+        engine.remove(container)
+        return
+    engine.remove(container)
 
 
 def _running(seen: devlook.Seen) -> bool:

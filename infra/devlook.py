@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infra import applied, databases, labels, probes, sweep
+from infra import applied, databases, killings, labels, probes, sweep
 from infra.applied import Migrations, Record
 from infra.catalog.declared import Catalog
 from infra.databases import Server
 from infra.devplan import DevPlan, Migrated, plan_dev
 from infra.devstack import BOOTSTRAP, DEV
+from infra.engine import host
 from infra.engine.client import Engine
 from infra.engine.types import ContainerState
 from infra.errors import InfraError, NotReady
@@ -23,6 +24,7 @@ from infra.sweep import FoundRun
 from infra.workers import Cloned
 
 OTHERWISE = "declared otherwise by now"
+LOST = "dead, which the engine has not seen: its monitor was killed, too"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +174,7 @@ def see(engine: Engine, step: PlannedStep) -> Seen:
     """Look at one component, and ask its own probe once."""
     state = engine.state(step.container)
     ports = step.host_ports(state.ports) if state is not None else {}
-    return Seen(step=step, state=state, ports=ports, why=_why(step, state, ports))
+    return Seen(step=step, state=state, ports=ports, why=_why(step, state, ports, local=host.serves(engine.url)))
 
 
 def server_of(one: Migrated, ports: Mapping[str, Mapping[str, int]]) -> Server | None:
@@ -184,7 +186,7 @@ def server_of(one: Migrated, ports: Mapping[str, Mapping[str, int]]) -> Server |
     return Server(port=published[probe.port], user=probe.user, password=probe.password, database=probe.database)
 
 
-def _why(step: PlannedStep, state: ContainerState | None, ports: Mapping[str, int]) -> str | None:
+def _why(step: PlannedStep, state: ContainerState | None, ports: Mapping[str, int], *, local: bool) -> str | None:
     if state is None:
         return "gone"
     if state.labels.get(labels.DECLARED) != step.declared:
@@ -194,6 +196,8 @@ def _why(step: PlannedStep, state: ContainerState | None, ports: Mapping[str, in
     if state.status != "running":
         tried = f", restarted {state.restarts} times before" if state.restarts else ""
         return f"{state.status} (exit code {state.exit_code}{tried})" if state.dead else "not started"
+    if local and state.pid is not None and not killings.is_alive(state.pid):
+        return LOST
     if len(ports) < len(step.ports):
         return "not ready: its ports are not published"
     reason = probes.check(step.ready, ports, state)

@@ -247,7 +247,7 @@ BAD = (
         file=SERVICE,
         old="[ports]",
         new="[ports",
-        says=("not valid TOML", "at line 4, column 7"),
+        says=("not valid TOML", "at line 5, column 7"),
     ),
     Bad(
         name="TOML that ends too early",

@@ -18,6 +18,8 @@ import infra
 DATA = (
     "infra/py.typed",
     "infra/causes/pages.md",
+    "infra/catalog/dev.toml",
+    "infra/catalog/schema/dev.schema.json",
     "infra/catalog/components/datastorage.toml",
     "infra/catalog/components/holmesgpt-api.toml",
     "infra/catalog/components/migrations.toml",
