@@ -189,7 +189,7 @@ def _check_here(lease: Lease) -> None:
         raise Unavailable(
             f"images are saved from Podman on this host and loaded into it, and this is {lease.connection.origin}",
             reference="engine-elsewhere",
-            remedy="env -u CONTAINER_HOST -u CONTAINER_CONNECTION invoke images.list  # the engine of this host",
+            remedy="unset CONTAINER_HOST CONTAINER_CONNECTION  # the engine of this host is wanted",
             blame="user",
         )
 

@@ -20,7 +20,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         reference="engine-elsewhere",
         blame="user",
-        hint="env -u CONTAINER_HOST -u CONTAINER_CONNECTION invoke images.list  # the engine of this host",
+        hint="unset CONTAINER_HOST CONTAINER_CONNECTION  # the engine of this host is wanted",
     ),
     Rule(reference="image-not-moved", blame="infrastructure", hint="df -h /tmp; podman info  # room, and the storage"),
     Rule(reference="unknown-service", blame="user", hint="ls infra/catalog/services  # a service is a file there"),

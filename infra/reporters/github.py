@@ -64,10 +64,9 @@ class GitHubReporter(Reporter):
         self._unfold()
         self._command(*self._annotations(report), stop=False)
         if path := self._environ.get("GITHUB_STEP_SUMMARY"):
-            text = self._mask(summary(report, self._environ))
-            data = text.encode("utf-8", "replace")[:_SUMMARY_BYTES]
+            text = self._mask(summary(report, self._environ)).encode("utf-8", "replace")[:_SUMMARY_BYTES]
             with Path(path).open("ab") as file:
-                file.write(data.decode("utf-8", "ignore").encode())
+                file.write(text.decode("utf-8", "ignore").encode())
 
     def _group(self, title: str) -> None:
         self._command(*(["::endgroup::"] if self._open else []), f"::group::{data(title)}")

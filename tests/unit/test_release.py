@@ -20,6 +20,7 @@ DATA = (
     "infra/causes/pages.md",
     "infra/catalog/dev.toml",
     "infra/catalog/schema/dev.schema.json",
+    "infra/workflow.yml",
     "infra/catalog/components/datastorage.toml",
     "infra/catalog/components/holmesgpt-api.toml",
     "infra/catalog/components/migrations.toml",
