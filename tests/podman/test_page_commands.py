@@ -51,7 +51,7 @@ def test_the_commands_of_a_page_do_what_it_says(page: Path, checkout: Checkout, 
                     for command in commands(block):
                         checkout.execute(command, state)
                 except PageFails as error:
-                    pytest.fail(str(error), pytrace=False)
+                    raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
 @pytest.mark.parametrize("page", WITH_GO, ids=lambda page: page.name)
