@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, StringConstraints, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, StringConstraints, Tag, WithJsonSchema
 
 from infra.catalog import names
 
@@ -122,6 +122,8 @@ Text = Annotated[str, AfterValidator(_no_nul)]
 HostPorts = Annotated[
     Annotated[PortNumber, Tag("(number)")] | Annotated[dict[Name, PortNumber], Tag("(table)")], Discriminator(_form)
 ]
-Packages = Annotated[tuple[Annotated[Text, AfterValidator(_no_option)], ...], Field(min_length=1)]
-Paths = Annotated[tuple[Annotated[Inside, AfterValidator(_no_option)], ...], Field(min_length=1)]
+_PackageText = WithJsonSchema({"type": "string", "pattern": "^(?!-).+$"})
+_PathText = WithJsonSchema({"type": "string", "pattern": f"^(?![-/]){_NO_WAY_UP}.+$"})
+Packages = Annotated[tuple[Annotated[Text, AfterValidator(_no_option), _PackageText], ...], Field(min_length=1)]
+Paths = Annotated[tuple[Annotated[Inside, AfterValidator(_no_option), _PathText], ...], Field(min_length=1)]
 Processes = Annotated[int, Field(ge=1, le=64, strict=True)]

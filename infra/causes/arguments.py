@@ -48,9 +48,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         reference="newer-schema", blame="user", hint="python3 -m pip install -U {package}  # or git pull, in a checkout"
     ),
-    Rule(
-        reference="not-begun", blame="user", hint="cd {workspace} && python3 -m infra.init  # a folder that is writable"
-    ),
+    Rule(reference="not-begun", blame="user", hint="cd {workspace} && infra-init  # a folder that is writable"),
     Rule(
         reference="unknown-placeholder",
         blame="user",

@@ -1,4 +1,4 @@
-"""`python -m infra.init`: begin in a folder that has nothing yet. Later `invoke infra.init` does the same."""
+"""`infra-init`, or `python -m infra.init`: begin in a folder that has nothing. `invoke infra.init` does the same."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from infra.tasks import init
 
 def main() -> None:
     """Read the words, write the files, say what comes next."""
-    parser = argparse.ArgumentParser(prog="python -m infra.init", description=init.init.__doc__)
+    parser = argparse.ArgumentParser(prog="infra-init", description=init.init.__doc__)
     for name, text in init.HELP.items():
         parser.add_argument(f"--{name}", default="", help=text)
     words = parser.parse_args()

@@ -5,5 +5,5 @@ import re
 COMMAND = re.compile(
     r"^(?:sudo |cd \S+ && |[A-Z_]+=\S+ )*"
     r"(?:\$\{EDITOR:-vi\} |(?:invoke|nox|podman|less|git|kill|ss|df|ls|grep|cat|ulimit|unset|export|python3|pip|go"
-    r"|apt-get|dmesg|ps|du|mount|usermod|modprobe|skopeo|mkdir|mv)\b)"
+    r"|apt-get|infra-init|dmesg|ps|du|mount|usermod|modprobe|skopeo|mkdir|mv)\b)"
 )

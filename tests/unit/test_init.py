@@ -1,0 +1,157 @@
+"""What `infra.init` writes, what it leaves alone, and what it refuses before it has written anything."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from infra import init
+from infra.catalog.loading import load
+from infra.catalog.names import locations, names
+from infra.errors import Invalid
+from infra.settings import read
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    """Every file of a folder, and what it holds."""
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize("language", init.LANGUAGES)
+def test_an_empty_folder_gets_a_service_that_can_be_run(language: str, tmp_path: Path) -> None:
+    done = init.write(tmp_path, "shop", language)
+    assert {line.partition(" ")[0] for line in done.said} == {"wrote"}
+    assert done.to_add == ()
+    (suite,) = names(tmp_path, {}).suites
+    assert (suite.session, suite.language) == ("integration-shop", language)
+    assert names(tmp_path, {}).problems == ()
+    assert load(read(tmp_path, {}).catalog).service("shop").language == language
+    for name in ("noxfile.py", "tasks.py"):
+        assert len((tmp_path / name).read_text().splitlines()) <= 5
+
+
+def test_a_second_time_changes_nothing_and_says_so(tmp_path: Path) -> None:
+    init.write(tmp_path, "shop", "python")
+    before = tree(tmp_path)
+    done = init.write(tmp_path, "shop", "python")
+    assert tree(tmp_path) == before
+    assert {line.partition(" ")[0] for line in done.said} == {"kept"}
+
+
+def test_one_more_service_gets_ports_that_no_other_has(tmp_path: Path) -> None:
+    for name in ("shop", "stock", "my-shop-2"):
+        init.write(tmp_path, name, "python")
+    services = load(tmp_path / "catalog").services
+    assert [services[name].ports for name in ("shop", "stock", "my-shop-2")] == [
+        {"postgres": 15432},
+        {"postgres": 15433},
+        {"postgres": 15434},
+    ]
+    assert (tmp_path / "tests/integration/my-shop-2/test_my_shop_2.py").is_file()
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "  # a comment", '\n[tool.other]\nx = "y"'])
+def test_a_pyproject_that_is_there_keeps_every_byte_and_gets_the_table(end: str, tmp_path: Path) -> None:
+    before = f'[project]\nname = "shop"\nversion = "1"{end}'.encode()
+    (tmp_path / "pyproject.toml").write_bytes(before)
+    assert "added [tool.infra] to pyproject.toml" in init.write(tmp_path, "shop", "go").said
+    after = (tmp_path / "pyproject.toml").read_bytes()
+    assert after.startswith(before)
+    document = tomllib.loads(after.decode())
+    assert document["project"] == {"name": "shop", "version": "1"}
+    assert document["tool"]["infra"] == {"catalog": "catalog", "workspace": "."}
+
+
+def test_a_table_that_is_there_says_where_the_files_go(tmp_path: Path) -> None:
+    (tmp_path / "backend").mkdir()
+    text = '[tool.infra]\ncatalog = "backend/stack"\nworkspace = "backend"\n'
+    (tmp_path / "pyproject.toml").write_text(text)
+    init.write(tmp_path, "shop", "go")
+    assert (tmp_path / "pyproject.toml").read_text() == text
+    assert locations(tmp_path, {}).catalog == tmp_path / "backend/stack"
+    assert (tmp_path / "backend/stack/services/shop.toml").is_file()
+    assert (tmp_path / "backend/go.mod").is_file()
+    assert (tmp_path / "noxfile.py").is_file()
+    assert not (tmp_path / "catalog").exists()
+
+
+def test_the_language_is_gos_where_there_is_a_module(tmp_path: Path) -> None:
+    (tmp_path / "go.mod").write_text("module example.test/mine\n\ngo 1.24.0\n")
+    done = init.write(tmp_path, "shop", "")
+    assert (tmp_path / "test/integration/shop/shop_test.go").is_file()
+    assert done.to_add == ("go.mod is yours: its test runner: go get -tool gotest.tools/gotestsum",)
+
+
+def test_a_noxfile_and_a_tasks_file_of_ones_own_are_kept_and_what_they_lack_is_said(tmp_path: Path) -> None:
+    (tmp_path / "noxfile.py").write_text("import nox\n")
+    (tmp_path / "tasks.py").write_text("from infra.tasks import namespace\n")
+    (tmp_path / ".gitignore").write_text("*.pyc\n")
+    done = init.write(tmp_path, "shop", "python")
+    assert (tmp_path / "noxfile.py").read_text() == "import nox\n"
+    assert {line.partition(" ")[0] for line in done.to_add} == {"noxfile.py", ".gitignore"}
+
+
+@pytest.mark.parametrize(
+    ("service", "language", "pyproject", "says"),
+    [
+        ("Shop", "go", None, '"Shop" is no name'),
+        ("../x", "go", None, '"../x" is no name'),
+        ("shop", "rust", None, 'the language is go or python, not "rust"'),
+        ("shop", "pyton", None, 'did you mean "python"?'),
+        ("shop", "go", "x = [", "not valid TOML"),
+        ("shop", "go", "tool = { x = 1 }", "no [tool.infra] can stand at its end"),
+        ("shop", "go", "tool = 3", "no [tool.infra] can stand at its end"),
+    ],
+)
+def test_what_is_refused_has_written_nothing(
+    service: str, language: str, pyproject: str | None, says: str, tmp_path: Path
+) -> None:
+    if pyproject is not None:
+        (tmp_path / "pyproject.toml").write_text(pyproject)
+    before = tree(tmp_path)
+    with pytest.raises(Invalid) as raised:
+        init.write(tmp_path, service, language)
+    assert says in raised.value.message
+    assert raised.value.exit_code == 78
+    assert tree(tmp_path) == before
+
+
+def test_a_folder_that_is_not_there_and_a_package_that_hides_this_one(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="no folder at"):
+        init.write(tmp_path / "nowhere", "shop", "go")
+    (tmp_path / "infra").mkdir()
+    init.write(tmp_path, "shop", "go")
+    (tmp_path / "infra" / "__init__.py").touch()
+    with pytest.raises(Invalid, match="hides the one"):
+        init.write(tmp_path, "stock", "go")
+
+
+def test_a_file_where_a_folder_has_to_be_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "catalog").write_text("a file\n")
+    with pytest.raises(Invalid) as raised:
+        init.write(tmp_path, "shop", "go")
+    assert raised.value.reference == "not-begun"
+    assert str(tmp_path / "catalog") in raised.value.message
+
+
+@pytest.mark.parametrize(("folder", "name"), [("My Shop", "my-shop"), ("42", "shop"), ("shop.v2", "shop-v2")])
+def test_a_service_is_called_after_its_folder(folder: str, name: str, tmp_path: Path) -> None:
+    assert init.default_service(tmp_path / folder) == name
+
+
+def test_the_command_says_what_it_wrote_and_what_comes_next(tmp_path: Path) -> None:
+    env = {**os.environ, "PYTHONPATH": str(Path(init.__file__).parents[2])}
+    command = [sys.executable, "-m", "infra.init", "--service", "shop", "--language", "go"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
+    *said, next_line = done.stdout.splitlines()
+    assert {line.removeprefix("wrote ") for line in said} == set(tree(tmp_path))
+    assert re.match(r"next: .*nox(\.\w+)? -s (bootstrap )?integration-shop", next_line)
+    wrong = subprocess.run(
+        [*command, "--language", "c"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert (wrong.returncode, wrong.stdout) == (78, "")
+    assert wrong.stderr.startswith('invalid: the language is go or python, not "c"')
