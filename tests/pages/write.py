@@ -64,9 +64,10 @@ def _published(catalog: Catalog, given: Mapping[str, int | Mapping[str, int]]) -
 
 
 def index() -> str:
-    """Return the list of the pages by their titles."""
+    """Return the list of the pages by their titles, two in a line: a README is short."""
     titles = {page.name: page.read_text(encoding="utf-8").partition("\n")[0] for page in pages()[1:]}
-    return "\n".join(f"- [{title.removeprefix('# ')}](docs/{name})" for name, title in titles.items())
+    links = [f"[{title.removeprefix('# ')}](docs/{name})" for name, title in titles.items()]
+    return ",\n".join(", ".join(links[number : number + 2]) for number in range(0, len(links), 2))
 
 
 PARTS: Mapping[str, Callable[[], str]] = {

@@ -1,6 +1,7 @@
-"""A copy of this checkout that a person might have, with a `.venv` and with ports that nobody else here has.
+"""A copy of this checkout that a person might have, with a `.venv`, and with ports and services that nobody else has.
 
-What a page shows as a file is written into it, what it shows as a command is executed in it.
+What a page shows as a file is written into it, what it shows as a command is executed in it. Whoever has a stack of
+the service `gateway` up, on its ports, keeps it: here that is another service, on other ports.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -19,13 +21,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from blocks import Block, Command
+from blocks import Command
 from product import ROOT, free_ports, git
 
 from infra import bootstrap
 
 _SECONDS = 300.0
 _LAST_LINES = 40
+_PORTS = 100
 _LEFT_OUT = (
     ".git",
     ".venv",
@@ -38,6 +41,8 @@ _LEFT_OUT = (
     "*.test",
     "dist",
 )
+# Where a command names services.
+_SERVICES = re.compile(r"(service[ =]+|\b(?:unit|integration|e2e)-)([\w,-]+)")
 # What a line leaves to those after it, as in a terminal: folder and environment.
 _SHELL = """trap 'code=$?; { export -p; printf "cd %q\\n" "$PWD"; } > "$0"; exit $code' EXIT
 . "$0"
@@ -50,10 +55,13 @@ class PageFails(AssertionError):
 
 @dataclass
 class Checkout:
-    """The copy. `ports` maps what the catalogue says to what it says here."""
+    """The copy. `ports` maps the catalogue's to those here; `services` have `mark` behind their names."""
 
     folder: Path
     ports: dict[int, int] = field(default_factory=dict)
+    services: frozenset[str] = frozenset()
+    free: list[int] = field(default_factory=lambda: free_ports(_PORTS))
+    mark: str = field(default_factory=lambda: f"-x{secrets.token_hex(2)}")
 
     @classmethod
     def make(cls, folder: Path) -> Checkout:
@@ -62,7 +70,10 @@ class Checkout:
         _venv(folder)
         made = cls(folder)
         for path in (folder / "infra" / "catalog").rglob("*.toml"):
-            path.write_text(made.moved(path.relative_to(folder), path.read_text(encoding="utf-8")), encoding="utf-8")
+            file = str(path.relative_to(folder))
+            text = path.read_text(encoding="utf-8")
+            path.unlink()
+            made.put(file, text)
         git(folder, "init", "--quiet")
         git(folder, "add", "--all")
         who = ("-c", "user.name=page", "-c", "user.email=page@localhost", "-c", "commit.gpgsign=false")
@@ -74,20 +85,32 @@ class Checkout:
         if path.parent.name == "services" or path.name == "dev.toml":
             table = tomllib.loads(text)
             new = set(_numbers([table.get("ports"), table.get("suite_ports")])) - set(self.ports)
-            self.ports |= dict(zip(sorted(new), free_ports(len(new)) if new else (), strict=True))
-            return self.translated(text)
+            self.ports |= {number: self.free.pop() for number in sorted(new)}
+            return self._with_ports(text)
         return text
 
-    def translated(self, text: str) -> str:
-        """Return a text with the ports that are free here in the place of the catalogue's."""
+    def translated(self, command: str) -> str:
+        """Return a command with what is here in the place of the catalogue's ports and services."""
+
+        def named(found: re.Match[str]) -> str:
+            return found[1] + ",".join(map(self._named, found[2].split(",")))
+
+        return _SERVICES.sub(named, self._with_ports(command))
+
+    def _with_ports(self, text: str) -> str:
         return re.sub(r"(?<![\d.])\d{4,5}(?![\d.])", lambda one: str(self.ports.get(int(one[0]), one[0])), text)
 
-    def write(self, block: Block) -> None:
-        """Write the file that a block shows."""
-        assert block.file is not None
-        path = self.folder / block.file
+    def put(self, file: str, text: str) -> None:
+        """Write a file, as it is here."""
+        path = self.folder / file
+        if path.parent == self.folder / "infra" / "catalog" / "services":
+            self.services |= {path.stem}
+            path = path.with_stem(self._named(path.stem))
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(self.moved(path, block.text), encoding="utf-8")
+        path.write_text(self.moved(path, text), encoding="utf-8")
+
+    def _named(self, name: str) -> str:
+        return name + self.mark if name in self.services else name
 
     def execute(self, command: Command, state: Path) -> None:
         """Execute a line as a person in the copy would; `state` is what the lines before it have left.
@@ -117,16 +140,17 @@ class Checkout:
             last = said.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
             ended = f"not over after {_SECONDS:g} s" if code is None else f"exit code {code}"
             what = [f"{command.where}: {ended}, and the page says {command.code}", f"  $ {line}", *last]
-            raise PageFails("\n".join([*what, f"  (in {self.folder}; other numbers of ports than on the page)"]))
+            where = f"  (in {self.folder}, with ports and services of its own)"
+            raise PageFails("\n".join([*what, where]))
 
     def clean(self) -> None:
         """End what a page has left up, and forget its files."""
-        runs = self.folder / ".infra" / "runs"
-        for one in json.loads(self._invoke("infra.status", "--json"))["runs"]:
-            if (runs / one["run"]).exists():
-                self._invoke(*(("dev.cleanup",) if one["service"] == "dev" else ("infra.gc", "--run", one["run"])))
         git(self.folder, "checkout", "--quiet", ".")
         git(self.folder, "clean", "-fdq")
+        kept = {path.parent.name for path in (self.folder / ".infra" / "runs").glob("*/kept")}
+        for one in json.loads(self._invoke("infra.status", "--json"))["runs"] if kept else ():
+            if one["run"] in kept:
+                self._invoke(*(("dev.cleanup",) if one["service"] == "dev" else ("infra.gc", "--run", one["run"])))
 
     def _invoke(self, *words: str) -> str:
         argv = (str(self.folder / ".venv/bin/invoke"), *words)
@@ -137,14 +161,16 @@ class Checkout:
     @contextlib.contextmanager
     def page(self) -> Iterator[None]:
         """Have the copy afterwards as it was before."""
+        before = self.services
         try:
             yield
         finally:
+            self.services = before
             self.clean()
 
     def _environment(self) -> dict[str, str]:
-        """That of this process, less what pytest, a run, or the `.venv` of these tests have put there."""
-        left_out = ("INFRA_", "PYTEST_", "PYTHON", "VIRTUAL_ENV", "NOX")
+        """That of this process, less what CI, pytest, a run, or the `.venv` of these tests have put there."""
+        left_out = ("INFRA_", "PYTEST_", "PYTHON", "VIRTUAL_ENV", "NOX", "GITHUB_")
         env = {key: value for key, value in os.environ.items() if not key.startswith(left_out)}
         ours = {str(Path(sys.executable).parent), str(ROOT / ".venv/bin")}
         path = [folder for folder in env.get("PATH", os.defpath).split(os.pathsep) if folder not in ours]
@@ -171,7 +197,8 @@ def _venv(root: Path) -> None:
         if path.is_symlink():
             copy.symlink_to(path.readlink())
         elif path.read_bytes()[:2] == b"#!":
-            copy.write_text(path.read_text(encoding="utf-8").replace(str(here), str(there)), encoding="utf-8")
+            text = path.read_text(encoding="utf-8").replace(str(here.resolve()), str(here))
+            copy.write_text(text.replace(str(here), str(there)), encoding="utf-8")
             copy.chmod(0o755)
         else:
             copy.symlink_to(path)

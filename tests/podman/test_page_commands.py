@@ -43,12 +43,15 @@ def test_the_commands_of_a_page_do_what_it_says(page: Path, checkout: Checkout, 
     with checkout.page():
         for block in told(page):
             if block.file is not None and block.language != "text":
-                checkout.write(block)
+                checkout.put(block.file, block.text)
             if block.language == "sh":
                 state = tmp_path / f"{block.line}.sh"
                 state.touch()
-                for command in commands(block):
-                    checkout.execute(command, state)
+                try:
+                    for command in commands(block):
+                        checkout.execute(command, state)
+                except PageFails as error:
+                    raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
 @pytest.mark.parametrize("page", WITH_GO, ids=lambda page: page.name)
