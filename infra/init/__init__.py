@@ -24,7 +24,7 @@ catalog = "{CATALOG}"  # its services/*.toml are nox sessions, its components/*.
 workspace = "."  # what paths of suites, builds and migrations are relative to
 """
 # Host ports from which a service takes the first that no other of the catalogue has.
-_PORTS = {"POSTGRES_PORT": 15432, "REDIS_PORT": 16379}
+_PORTS = {"POSTGRES_PORT": 15432, "REDIS_PORT": 16479}
 # What must be in a file of one's own that takes the place of one of these.
 _WANTED = {
     "noxfile.py": ("register_services", "register_services(Path(__file__).parent), of infra.sessions"),
@@ -49,7 +49,7 @@ def default_service(root: Path) -> str:
 
 
 def write(root: Path, service: str, language: str) -> Done:
-    """Write what `nox -s integration-<service>` needs into `root`. Raises `Invalid`; what it refuses it does not begin."""
+    """Write what `nox -s integration-<service>` needs into `root`. Raises `Invalid`, with nothing begun."""
     if re.fullmatch(names.NAME, service) is None:
         what = f'"{plain(service, 60)}" is no name: a letter, then letters, digits and "-", all lower-case, at most 40'
         raise Invalid(what, reference="arguments", remedy="infra-init --service shop")

@@ -10,6 +10,7 @@ from infra import plan, settings
 from infra.catalog.declared import Catalog
 from infra.catalog.extending import BUILT_IN
 from infra.catalog.loading import load
+from infra.catalog.names import names
 from infra.errors import Invalid
 from infra.plan import Plan
 
@@ -225,3 +226,37 @@ def test_a_built_in_extends_nothing() -> None:
     found = [path.name for path in (BUILT_IN / "components").glob("*.toml") if "extends" in path.read_text().split()]
     assert found == []
     assert BUILT_IN == ROOT / "infra" / "catalog"
+
+
+@pytest.mark.parametrize("kind", ["components", "services", "local"])
+def test_a_file_of_a_newer_schema_is_refused_before_anything_else_of_it_is_read(kind: str, adopter: Adopter) -> None:
+    path = adopter.root / "catalog" / kind / "later.toml"
+    path.write_text('schema = 2\nwords_of_later = "unknown"\n')
+    with pytest.raises(Invalid) as raised:
+        adopter.load()
+    says = "made for a newer version of this tool: its schema is 2, and this one knows 1"
+    assert raised.value.message == f"{path}: {says}"
+    assert (raised.value.reference, raised.value.exit_code) == ("newer-schema", 78)
+    assert raised.value.remedy == "git pull" or " -m pip install -U " in raised.value.remedy
+
+
+def test_a_list_of_sessions_says_that_a_file_is_newer(adopter: Adopter) -> None:
+    path = adopter.services / "later.toml"
+    path.write_text('schema = 2\nlanguage = "go"\n[tiers.of-later]\n')
+    found = names(adopter.root, {})
+    assert [suite.session for suite in found.suites] == ["integration-shop"]
+    (problem,) = found.problems
+    assert problem.startswith(f"{path}: made for a newer version of this tool: its schema is 2, and this one knows 1; ")
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "true", '"1"', "1.0"])
+def test_a_schema_that_is_no_number_of_one_is_refused(number: str, adopter: Adopter) -> None:
+    path = adopter.component("redis", f'schema = {number}\nextends = "redis"\n')
+    with pytest.raises(Invalid) as raised:
+        adopter.load()
+    assert raised.value.message == f"{path}: schema: must be 1, the number of the catalogue's language"
+
+
+def test_the_schema_that_is_known_may_be_said(adopter: Adopter) -> None:
+    adopter.component("redis", 'schema = 1\nextends = "redis"\n')
+    assert adopter.load().components["redis"] == load(BUILT_IN).components["redis"]
