@@ -12,8 +12,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"example.org/seats/booking"
 )
 
@@ -27,9 +25,7 @@ func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	client := redis.NewClient(&redis.Options{Addr: cmp.Or(os.Getenv("REDIS_ADDR"), "127.0.0.1:6379"), MaxRetries: -1})
-	defer client.Close()
-	store := booking.NewStore(client)
+	store := booking.NewStore(cmp.Or(os.Getenv("REDIS_ADDR"), "127.0.0.1:6379"))
 	if err := store.Ping(ctx); err != nil {
 		return err
 	}
