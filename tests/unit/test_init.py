@@ -93,7 +93,7 @@ def test_a_table_that_is_there_says_where_the_files_go(tmp_path: Path) -> None:
 def test_the_language_is_gos_where_there_is_a_module(tmp_path: Path) -> None:
     (tmp_path / "go.mod").write_text("module example.test/mine\n\ngo 1.24.0\n")
     done = init.write(tmp_path, "shop", "")
-    assert (tmp_path / "test/integration/shop/shop_test.go").is_file()
+    assert (tmp_path / "test/integration/shop/suite_test.go").is_file()
     assert done.to_add == ("go.mod is yours: its test runner: go get -tool gotest.tools/gotestsum",)
 
 

@@ -45,7 +45,7 @@ DATA = (
     "infra/init/templates/go/catalog/services/shop.toml.txt",
     "infra/init/templates/go/go.mod.txt",
     "infra/init/templates/go/go.sum.txt",
-    "infra/init/templates/go/test/integration/shop/shop_test.go.txt",
+    "infra/init/templates/go/test/integration/shop/suite_test.go.txt",
     "infra/init/templates/python/catalog/components/postgres.toml.txt",
     "infra/init/templates/python/catalog/services/shop.toml.txt",
     "infra/init/templates/python/tests/integration/shop/requirements.txt.txt",
