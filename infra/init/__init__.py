@@ -24,7 +24,7 @@ catalog = "{CATALOG}"  # its services/*.toml are nox sessions, its components/*.
 workspace = "."  # what paths of suites, builds and migrations are relative to
 """
 # Host ports from which a service takes the first that no other of the catalogue has.
-_PORTS = {"POSTGRES_PORT": 15432, "REDIS_PORT": 16479}
+_PORTS = {"@POSTGRES_PORT@": 15432, "@REDIS_PORT@": 16479}
 # What must be in a file of one's own that takes the place of one of these.
 _WANTED = {
     "noxfile.py": ("register_services", "register_services(Path(__file__).parent), of infra.sessions"),
@@ -135,7 +135,7 @@ def _write(path: Path, text: str) -> str:
 
 def _rendered(service: str, language: str, taken: set[int]) -> dict[str, str]:
     """Return the templates of a language, by path, with a service's name and ports in them."""
-    values = {"shop": service, "DATABASE": service.replace("-", "_")}
+    values = {"shop": service, "@DATABASE@": service.replace("-", "_")}
     for word, first in _PORTS.items():
         values[word] = str(next(port for port in range(first, 65536) if port not in taken))
     words = re.compile("|".join(values))

@@ -30,6 +30,8 @@ def test_an_empty_folder_gets_a_service_that_can_be_run(language: str, tmp_path:
     assert (suite.session, suite.language) == ("integration-shop", language)
     assert names(tmp_path, {}).problems == ()
     assert load(read(tmp_path, {}).catalog).service("shop").language == language
+    environment = {"go": {"REDIS_ADDR"}, "python": {"DATABASE_URL"}}[language]
+    assert set(load(tmp_path / "catalog").tier("shop", "integration").env) == environment
     for name in ("noxfile.py", "tasks.py"):
         assert len((tmp_path / name).read_text().splitlines()) <= 5
 
@@ -40,6 +42,15 @@ def test_a_second_time_changes_nothing_and_says_so(tmp_path: Path) -> None:
     done = init.write(tmp_path, "shop", "python")
     assert tree(tmp_path) == before
     assert {line.partition(" ")[0] for line in done.said} == {"kept"}
+
+
+def test_a_database_is_called_after_its_service(tmp_path: Path) -> None:
+    init.write(tmp_path, "my-shop", "python")
+    values = load(tmp_path / "catalog").components["postgres"].values
+    assert values == {"database": "my_shop", "user": "my_shop"}
+    suite = (tmp_path / "tests/integration/my-shop/test_my_shop.py").read_text()
+    assert 'os.environ["DATABASE_URL"]' in suite
+    assert [name for name, data in tree(tmp_path).items() if re.search(rb"@[A-Z_]+@", data)] == []
 
 
 def test_one_more_service_gets_ports_that_no_other_has(tmp_path: Path) -> None:
@@ -82,7 +93,7 @@ def test_a_table_that_is_there_says_where_the_files_go(tmp_path: Path) -> None:
 def test_the_language_is_gos_where_there_is_a_module(tmp_path: Path) -> None:
     (tmp_path / "go.mod").write_text("module example.test/mine\n\ngo 1.24.0\n")
     done = init.write(tmp_path, "shop", "")
-    assert (tmp_path / "test/integration/shop/shop_test.go").is_file()
+    assert (tmp_path / "test/integration/shop/suite_test.go").is_file()
     assert done.to_add == ("go.mod is yours: its test runner: go get -tool gotest.tools/gotestsum",)
 
 
