@@ -7,7 +7,7 @@ was made of may change, be removed or lost in a reboot; its data are in a volume
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from infra import applied, devlook, lock, ports
@@ -22,8 +22,11 @@ from infra.holding import Goal
 from infra.lasting import Lasting, Late
 from infra.lease import Lease
 from infra.plan import PlannedStep
+from infra.readiness import until
 from infra.stack import DEFAULT_GRACE_S, Stack, addresses, stop
 from infra.sweep import FoundRun
+
+_LET_GO_S = 2.0
 
 
 class Development(Lasting):
@@ -134,6 +137,10 @@ class Development(Lasting):
             ) from error
 
     def _create(self, stack: Stack, step: PlannedStep, images: Mapping[str, str]) -> None:
+        for port in step.ports:
+            # What was just removed lets go of its port a moment later.
+            if port.host is not None and until(_still_taken(port.host), _LET_GO_S) is not None:
+                raise taken(step.name, port.host, stack.lease)
         if step.volume is not None and step.volume[0] not in {one.name for one in stack.engine.volumes()}:
             stack.engine.create_volume(step.volume[0], stack.lease.labels(step.name))
         stack.start(step, images[step.name], follow=self.request.follow)
@@ -183,6 +190,10 @@ def taken(step: str, port: int, lease: Lease) -> NotReady:
         blame="user",
         evidence=(f"127.0.0.1:{port}: address already in use", found.shown),
     )
+
+
+def _still_taken(port: int) -> Callable[[], str | None]:
+    return lambda: None if ports.is_free(port) else "taken"
 
 
 def _remove(engine: Engine, container: str) -> None:
