@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,8 +13,10 @@ from typing import Any
 
 import pytest
 import yaml
-from ci_job import Job
+from ci_job import Job, main
 from product import ROOT, Podman, Project, edit, free_ports
+
+from infra import bootstrap
 
 GATEWAY = {"session": "integration-gateway", "service": "gateway", "tier": "integration", "language": "go"}
 SUITE = "Run the suite"
@@ -50,16 +53,46 @@ def machine(archive: Path) -> Iterator[Job]:
         # Other tests have that port.
         port = free_ports(1)[0]
         edit(job.source / "infra/catalog/services/gateway.toml", "redis = 16380", f"redis = {port}")
+        _warm(job.source)
         yield job
     finally:
-        _remove(job)
+        _remove(folder)
 
 
-def _remove(job: Job) -> None:
+def _warm(source: Path) -> None:
+    """Make the clone's .venv one that has been made before, of what this python has: pip would take most of the time.
+
+    `bootstrap` finds it current. What it does where there is none, `tests/test_bootstrap.py` sees, and the soak below.
+    """
+    venv = source / ".venv"
+    subprocess.run(["python3", "-m", "venv", "--without-pip", str(venv)], check=True)
+    (library,) = venv.glob("lib/python*/site-packages")
+    (library / "warm.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")) + "\n")
+    for name in ("nox", "invoke"):
+        script = venv / "bin" / name
+        script.write_text(f"#!{venv}/bin/python\nimport runpy\nrunpy.run_module('{name}', run_name='__main__')\n")
+        script.chmod(0o755)
+    (venv / "stamp.json").write_text(json.dumps(bootstrap._stamp(source)))
+    assert bootstrap._current(source)
+
+
+@pytest.mark.soak
+def test_the_whole_workflow_runs_on_machines_that_have_nothing_of_it(tmp_path: Path) -> None:
+    workflow = tmp_path / "workflow.json"
+    workflow.write_text(json.dumps(yaml.load((ROOT / ".github/workflows/suites.yml").read_text(), yaml.BaseLoader)))
+    folder = Path(tempfile.mkdtemp(dir="/tmp", prefix="jobs-"))
+    try:
+        assert main(workflow, ROOT, folder, "integration-gateway") == 0
+    finally:
+        for machine in folder.iterdir():
+            _remove(machine)
+        folder.rmdir()
+
+
+def _remove(machine: Path) -> None:
     # Podman mounts the storage onto itself.
-    mounted = job.machine / "containers" / "graph" / "overlay"
-    subprocess.run(["umount", str(mounted)], check=False, capture_output=True)
-    shutil.rmtree(job.machine, ignore_errors=True)
+    subprocess.run(["umount", str(machine / "containers/graph/overlay")], check=False, capture_output=True)
+    shutil.rmtree(machine, ignore_errors=True)
 
 
 def storage(job: Job) -> dict[str, str]:
