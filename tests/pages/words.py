@@ -7,9 +7,17 @@ from typing import get_args
 
 from pydantic.fields import FieldInfo
 
+from infra.devstack import FILE, DevStack
 from infra.model import Component, Recipe, Service, Word
 
-FILES: Mapping[str, type[Word]] = {"services": Service, "components": Component, "local": Recipe}
+FILES: Mapping[str, type[Word]] = {
+    "services/*.toml": Service,
+    "components/*.toml": Component,
+    "local/*.toml": Recipe,
+    FILE: DevStack,
+}
+# Tables whose keys are names of the catalogue's author.
+_KEYS = {"tiers": "<tier>", "components": "<component>"}
 _DISCRIMINATORS = ("runner", "probe")
 
 
@@ -31,9 +39,9 @@ def _walk(
         chosen = {one: _tag(one) for one in within}
         if not within or not field.is_required():
             yield prefix + name, _value(name, field), variant, variants
-        elif len(within) == 1 and name != "tiers":
+        elif len(within) == 1 and name not in _KEYS:
             yield prefix + name, "required", variant, variants
-        below = f"{prefix}{name}.<tier>." if name == "tiers" else f"{prefix}{name}."
+        below = f"{prefix}{name}.{_KEYS[name]}." if name in _KEYS and not prefix else f"{prefix}{name}."
         for one, tag in chosen.items():
             tags = tuple(chosen.values()) if tag else variants
             yield from _walk(one, below, tag or variant, tags)
