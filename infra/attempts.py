@@ -13,9 +13,9 @@ from infra import plan, ports, run_names
 from infra.catalog.loading import load
 from infra.errors import InfraError, Outcome
 from infra.execute import once, watched
+from infra.holding import Goal
 from infra.report import Report
 from infra.request import Request
-from infra.run import Goal
 from infra.settings import Settings
 from infra.signals import Interrupts
 from infra.watch import Reporter, Reporters

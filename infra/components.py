@@ -18,6 +18,7 @@ from typing import Literal
 from infra import away, lease_names, plan, ports, probes
 from infra.away import Mark
 from infra.catalog.declared import Catalog
+from infra.devstack import refuse_to_break
 from infra.diagnose import Inquiry
 from infra.engine import host
 from infra.engine.client import Engine
@@ -228,6 +229,7 @@ class Target:
 def find(engine: Engine, catalog: Catalog, settings: Settings, found: FoundRun, suite: str, component: str) -> Target:
     """Return a component of a run that was found. `suite` is the run whose suite asks, or nothing for a person."""
     _refuse_not_ours(found)
+    refuse_to_break(found.run, found.kept)
     made = plan.make(catalog, settings, service=found.service, tier=found.tier, run=found.run)
     names = [step.name for step in made.steps]
     step = next((step for step in made.steps if step.name == component), None)

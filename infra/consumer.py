@@ -32,12 +32,16 @@ _LAST_WORDS_S = 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class ReadyStack:
-    """A stack that is ready. `run` is whose it is; `look` raises when it is not ready any more."""
+    """A stack that is ready. `run` is whose it is; `look` raises when it is not ready any more.
+
+    Of one that is `lent` everything that its workers have not made themselves is a person's.
+    """
 
     plan: Plan
     run: str
     ports: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     lease: Lease | None = None
+    lent: bool = False
     look: Callable[[], None] = lambda: None
     explain: Callable[[tuple[str, ...]], Found | None] = lambda _lines: None
 
@@ -179,6 +183,7 @@ class Consumer:
             owner=ready.lease.owner,
             run=plan.run,
             stack=ready.run,
+            lent=ready.lent,
             note=self.recorder.note,
         )
         try:

@@ -121,6 +121,28 @@ def template(server: Server, content: str, owner: Owner) -> str:
         return str(name)
 
 
+def empty(server: Server, run: str, owner: Owner) -> str:
+    """Make an empty database of a run, to be migrated and sealed; of one that dies before that it is swept."""
+    name = str(Name(kind="w", owner=owner, created=int(time.time()), what=f"{run}_0"))
+    with _connected(server) as connection:
+        _do(connection, "CREATE DATABASE {}", name)
+    return name
+
+
+def seal(server: Server, database: str, content: str, owner: Owner) -> str:
+    """Make a database of a run the template of a content, where there is none yet; return the template's name."""
+    with _connected(server) as connection:
+        connection.execute("SELECT pg_advisory_lock(%s)", [int(content, 16)])
+        if (known := _template(connection, content)) is not None:
+            _drop(connection, database)
+            return known
+        name = str(Name(kind="t", owner=owner, created=int(time.time()), what=content))
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [database])
+        _do(connection, "ALTER DATABASE {} RENAME TO {}", database, name)
+        _do(connection, "ALTER DATABASE {} WITH IS_TEMPLATE true ALLOW_CONNECTIONS false", name)
+        return name
+
+
 def clones(server: Server, source: str, run: str, count: int, owner: Owner) -> dict[int, str]:
     """Clone a template for each worker of a run; return the new databases' names by the workers' numbers, from 1."""
     made = {}

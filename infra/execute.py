@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from infra import evidence, retry, run_names, rundir, scene, signals
 from infra.consumer import Consumer
+from infra.development import Development
 from infra.ending import Ending
 from infra.errors import Ended, Internal, Outcome
+from infra.holding import Goal
 from infra.lease_names import private_folders
+from infra.lending import Lending
 from infra.report import Attempt, Report
 from infra.reporters.files import FilesReporter
 from infra.reporters.output import patient
 from infra.request import Request
-from infra.run import Goal, Run
+from infra.run import Run
 from infra.settings import Settings
 from infra.signals import Interrupts
 from infra.watch import Recorder, Reporter, Reporters
+
+_KINDS: Mapping[Goal, type[Run | Development | Lending]] = {"dev": Development, "dev-test": Lending}
 
 
 @contextlib.contextmanager
@@ -52,7 +57,7 @@ def once(settings: Settings, request: Request, console: Reporter, goal: Goal, in
     consumer = Consumer(settings, request, recorder, interrupts, folder)
     try:
         with interrupts.raised():
-            Run(settings, request, recorder, interrupts, ending, consumer).go(goal)
+            _KINDS.get(goal, Run)(settings, request, recorder, interrupts, ending, consumer).go(goal)
     except Ended as caught:
         error = caught
     except Exception as caught:  # noqa: BLE001 - the last resort: a bug of ours still ends in a report

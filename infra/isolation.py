@@ -15,18 +15,24 @@ from infra.report import WorkerResult
 from infra.workers import REDIS_NUMBERS, Worker, slot_of_person
 
 Ports = Mapping[str, Mapping[str, int]]
+# The numbers 0 to 3 of a development stack's Redis are never handed out.
+PERSONS = 3
 Held = Callable[[], contextlib.AbstractContextManager[None]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shared:
-    """A stack as its workers see it. `stack` is the run that it belongs to; `run` the one that uses it now."""
+    """A stack as its workers see it. `stack` is the run that it belongs to; `run` the one that uses it now.
+
+    Of one that is `lent` some Redis numbers are always a person's, and the others are given back empty.
+    """
 
     plan: Plan
     ports: Ports
     owner: Owner
     run: str
     stack: str
+    lent: bool = False
     note: Callable[[str], None] = lambda _text: None
 
     @property
@@ -60,7 +66,8 @@ def handed_out(
                 shared.ports[plan.redis.component][plan.redis.port],
                 shared.run,
                 plan.worker_count,
-                spare=0 if shared.is_own else plan.worker_count,
+                spare=PERSONS if shared.lent else 0 if shared.is_own else plan.worker_count,
+                lent=shared.lent,
             )
             numbers = stack.enter_context(claim)
         yield workers_of(plan, shared.run, lease_names.slot(shared.run), made, numbers)

@@ -104,17 +104,19 @@ def hold(
     *,
     looks: bool = False,
     secrets: frozenset[str] = frozenset(),
+    lasting: Path | None = None,
 ) -> Iterator[Lease]:
     """Own a run until the block ends. Raises `Unavailable` where no engine answers, `Invalid` where the name is taken.
 
     The caller sweeps; the reaper does where the caller cannot, or did not (`unswept`). It also saves the evidence of a
     run that was killed, without the `secrets`. Who only `looks` makes nothing that would have to be swept, so the
-    reaper does not get ready for it, which saves 0.1 s.
+    reaper does not get ready for it, which saves 0.1 s. `lasting` is a folder for the configuration of a private
+    service that starts what outlives the run: the monitors read it again whenever they restart a container.
     """
     owner = labels.Owner.of(os.getpid())
     unswept = threading.Event()
     with _reaper(run, log, processes.environment(run, owner, "reaper"), unswept, looks) as process:
-        connection = discover(make_private_folder(run, str(owner)))
+        connection = discover(make_private_folder(run, str(owner)), lasting)
         note_engine(run, connection.url, connection.identity)
         _hand_over(process, connection, secrets)
         engine = connection.client()

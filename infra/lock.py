@@ -7,12 +7,13 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # As long as a change may take that the engine does not answer.
 _LONGEST_S = 35.0
 _LOOK_S = 0.005
+_TURN_S = 0.1
 _mine = threading.local()
 
 
@@ -37,6 +38,28 @@ def alone(name: str = "") -> Iterator[None]:
             yield
         finally:
             held.discard(path)
+
+
+@contextlib.contextmanager
+def turn(name: str, waits: Callable[[], None]) -> Iterator[None]:
+    """Hold a lock while the block goes on, however long another process has it; `waits` is called where one has."""
+    descriptor = os.open(
+        f"/tmp/infra-{os.getuid()}{name}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+    )
+    try:
+        said = False
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not said:
+                    waits()
+                said = True
+                time.sleep(_TURN_S)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _wait(descriptor: int) -> None:

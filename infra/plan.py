@@ -7,7 +7,7 @@ A plan holds everything the stack needs except what only the engine knows: which
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -53,7 +53,8 @@ class PlannedStep:
     """One container of the stack and the gate behind which the next one starts.
 
     `declared` is a hash of all that the container is made of, but its name: the same in every run of one declaration.
-    `places` are the files that a person edits to mend it.
+    `places` are the files that a person edits to mend it. A development stack's has a `volume` (a name, and where it
+    is) that outlives the container, and `restarts`, as often as the engine starts it again when it fails.
     """
 
     name: str
@@ -70,6 +71,8 @@ class PlannedStep:
     on_reuse: Literal["flush-redis"] | None
     declared: str
     places: Mapping[str, str]
+    volume: tuple[str, str] | None = None
+    restarts: int = 0
 
     def host_ports(self, published: Mapping[int, int]) -> dict[str, int]:
         """Return the host's ports by their names, of those that the engine has published."""
@@ -193,7 +196,7 @@ def make(
             PlannedPort(name=port, container=number, host=number if mode == "fixed" else None)
             for port, number in offered.suite_ports_of(tier).items()
         ),
-        cloned=_cloned(spec, steps),
+        cloned=cloned(spec.workers.postgres if spec.workers else None, steps),
         values=values,
         secrets=frozenset(s for part in stack for s in catalog.components[part].secrets.values() if s),
         places=workspace.places_of_service(settings.workspace, catalog.folder, name, spec.cwd),
@@ -206,9 +209,8 @@ def _tier(tier: str) -> Tier:
     return "integration" if tier == "integration" else "e2e"
 
 
-def _cloned(spec: TierSpec, steps: list[PlannedStep]) -> Cloned | None:
+def cloned(name: str | None, steps: Sequence[PlannedStep]) -> Cloned | None:
     """Find what workers' databases are clones of; its content is a hash of the jobs that have filled it."""
-    name = spec.workers.postgres if spec.workers else None
     at = next((index for index, step in enumerate(steps) if step.name == name), None)
     if name is None or at is None or not isinstance(ready := steps[at].ready, PostgresProbe):
         return None

@@ -25,14 +25,15 @@ _PAUSE_S = 0.05
 
 
 @contextlib.contextmanager
-def claimed(port: int, run: str, count: int, *, spare: int) -> Iterator[tuple[int, ...]]:
+def claimed(port: int, run: str, count: int, *, spare: int, lent: bool = False) -> Iterator[tuple[int, ...]]:
     """Have `count` numbers, empty, until the block ends. 0, which services use, is handed out last.
 
-    The numbers from 1 to `spare` are those of a person at the stack and never handed out. Raises `NotReady`.
+    The numbers from 1 to `spare` are those of a person at the stack and never handed out, nor is 0 where the Redis is
+    `lent`; they are given back empty then. Raises `NotReady`.
     """
     import redis  # noqa: PLC0415 - 0.1 s
 
-    order = [*range(spare + 1, REDIS_NUMBERS), 0]
+    order = [*range(spare + 1, REDIS_NUMBERS), *(() if lent else (0,))]
     mine: list[int] = []
     with contextlib.ExitStack() as stack:
         try:
@@ -41,7 +42,7 @@ def claimed(port: int, run: str, count: int, *, spare: int) -> Iterator[tuple[in
                     time.sleep(_PAUSE_S)  # who was in the way for a moment is gone the next time
                 for number in order:
                     if len(mine) < count and number not in mine and (client := _claim(port, number, run)) is not None:
-                        stack.callback(client.close)
+                        stack.callback(_give_back, client, empty=lent)
                         client.flushdb()
                         mine.append(number)
                 if len(mine) == count:
@@ -55,6 +56,14 @@ def claimed(port: int, run: str, count: int, *, spare: int) -> Iterator[tuple[in
                 remedy="invoke infra.status",
             ) from error
         yield tuple(mine)
+
+
+def _give_back(client: Redis, *, empty: bool) -> None:
+    import redis  # noqa: PLC0415
+
+    with contextlib.closing(client), contextlib.suppress(redis.RedisError):
+        if empty:
+            client.flushdb()
 
 
 def _connect(port: int, number: int) -> Redis:

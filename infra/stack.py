@@ -236,6 +236,8 @@ class Stack:
             stop_grace_s=step.stop_grace_s or DEFAULT_GRACE_S,
             memory_mb=step.memory_mb,
             cgroup_v2=step.memory_mb is not None and self.lease.cgroup_v2(),
+            volume=step.volume,
+            restarts=step.restarts,
         )
         files = [TarFile(path=f.path, content=f.content.encode(), mode=f.mode, owner=f.owner) for f in step.files]
         try:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from infra.catalog.declared import POSTGRES_TEXTS, Catalog, host_ports, wrong
+from infra.devstack import DEV, FILE, DevStack
 from infra.errors import Invalid
 from infra.model import Component, PostgresProbe, Recipe, Service, TierSpec
 from infra.placeholders import nearest, problem
@@ -20,7 +21,7 @@ _WORKER = {"worker", "worker.offset", "worker.namespace"}
 
 def problems(catalog: Catalog) -> Iterator[Invalid]:
     """Yield what is wrong with a catalogue whose files are each right."""
-    for check in (_component_problems, _service_problems, _port_collisions):
+    for check in (_component_problems, _service_problems, _dev_problems, _port_collisions):
         yield from check(catalog)
 
 
@@ -125,6 +126,24 @@ def _service_problems(catalog: Catalog) -> Iterator[Invalid]:
                 yield from _worker_problems(path, f"tiers.{tier}", spec, catalog, stack, known)
 
 
+def _dev_problems(catalog: Catalog) -> Iterator[Invalid]:
+    dev, path = catalog.dev, catalog.folder / FILE
+    if dev is None:
+        return
+    if DEV in catalog.services:
+        yield wrong(catalog.folder / "services" / f"{DEV}.toml", "", f'"{DEV}" is the development stack ({FILE})')
+    yield from _stack_problems(path, "stack", dev.stack, catalog)
+    yield from _service_ports(path, catalog, dev, dev.stack)
+    known = _known(catalog.components, dev.stack, ports=False)
+    for name, one in dev.components.items():
+        if name not in dev.stack:
+            yield wrong(path, f"components.{name}", f'"{name}" is not in the stack{nearest(name, dev.stack)}')
+        if one.data is not None and catalog.components[name].kind == "job":
+            yield wrong(path, f"components.{name}.data", "a job has no data that last")
+        texts = ((f"components.{name}.command.{index}", word) for index, word in enumerate(one.command or ()))
+        yield from _placeholder_problems(path, texts, known)
+
+
 def _step_problems(path: Path, tier: str, spec: TierSpec, stack: tuple[str, ...]) -> Iterator[Invalid]:
     taken = {*STEPS, *stack}
     for index, step in enumerate(spec.before):
@@ -186,7 +205,9 @@ def _placeholder_problems(path: Path, texts: Iterator[tuple[str, str]], known: s
             yield wrong(path, key, what, "unknown-placeholder")
 
 
-def _service_ports(path: Path, catalog: Catalog, service: Service, stack: tuple[str, ...]) -> Iterator[Invalid]:
+def _service_ports(
+    path: Path, catalog: Catalog, service: Service | DevStack, stack: tuple[str, ...]
+) -> Iterator[Invalid]:
     for component, given in service.ports.items():
         if component not in stack:
             what = f'"{component}" is not in the stack{nearest(component, stack)}'
@@ -210,20 +231,22 @@ def _service_ports(path: Path, catalog: Catalog, service: Service, stack: tuple[
 
 def _port_collisions(catalog: Catalog) -> Iterator[Invalid]:
     taken: dict[int, tuple[str, str]] = {}
-    for name, service in catalog.services.items():
+    every: dict[str, Service | DevStack] = {f'service "{name}"': one for name, one in catalog.services.items()}
+    if catalog.dev is not None:
+        every["the development stack"] = catalog.dev
+    for who, service in every.items():
         for key, number in _ports_of(catalog, service):
             if number in taken:
                 other, there = taken[number]
-                path = catalog.folder / "services" / f"{name}.toml"
-                what = f'port {number} is also {there} of service "{other}"'
-                yield wrong(path, key, what, "port-collision")
-            taken[number] = (name, key)
+                file = FILE if isinstance(service, DevStack) else f"services/{who.split(chr(34))[1]}.toml"
+                yield wrong(catalog.folder / file, key, f"port {number} is also {there} of {other}", "port-collision")
+            taken[number] = (who, key)
 
 
-def _ports_of(catalog: Catalog, service: Service) -> Iterator[tuple[str, int]]:
+def _ports_of(catalog: Catalog, service: Service | DevStack) -> Iterator[tuple[str, int]]:
     for component in service.ports:
         declared = catalog.components[component].ports
         for port, number in host_ports(service, component, declared).items():
             yield f"ports.{component}.{port}", number
-    for port, number in service.suite_ports.items():
+    for port, number in (service.suite_ports if isinstance(service, Service) else {}).items():
         yield f"suite_ports.{port}", number

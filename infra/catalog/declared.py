@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.devstack import DEV, DevStack
 from infra.errors import Invalid, edit
 from infra.model import Component, PostgresProbe, ProbeSpec, Recipe, Service, TierSpec
 from infra.placeholders import nearest, plain, render
@@ -50,6 +51,7 @@ class Catalog:
     recipes: Mapping[str, Recipe]
     origins: Mapping[str, Origin]
     recipe_folders: Mapping[str, Path]
+    dev: DevStack | None = None
 
     def own_file(self, component: str) -> Path:
         """Return the file in which a person changes a component; for a built-in it may not be there yet."""
@@ -76,6 +78,12 @@ class Catalog:
         """Return a service, or raise `Invalid` with the nearest name."""
         if name and name in self.services:
             return self.services[name]
+        if name == DEV and self.dev is not None:
+            raise Invalid(
+                f'"{DEV}" is no service, it is the development stack',
+                reference="unknown-service",
+                remedy="invoke dev.status  # and dev.bootstrap, dev.test, dev.cleanup",
+            )
         said = f'unknown service "{name}"' if name else "no service given"
         raise Invalid(
             f"{said}{nearest(name or '', self.services)}",
@@ -102,7 +110,7 @@ def _best(word: str | None, known: Collection[str]) -> str:
     return f"{near[0]}  # there are: {', '.join(sorted(known)) or 'none'}"
 
 
-def host_ports(service: Service, component: str, declared: Mapping[str, int]) -> dict[str, int]:
+def host_ports(service: Service | DevStack, component: str, declared: Mapping[str, int]) -> dict[str, int]:
     """Return the fixed host ports that a service gives a component, by port name."""
     given = service.ports.get(component, {})
     if isinstance(given, int):

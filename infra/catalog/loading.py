@@ -18,6 +18,7 @@ from infra.catalog.declared import Catalog, Origin, wrong
 from infra.catalog.explaining import explain, reference
 from infra.catalog.extending import BUILT_IN, Table, extended
 from infra.catalog.names import NAME, SCHEMA, Unreadable, newer, toml, upgrade
+from infra.devstack import FILE, DevStack
 from infra.errors import Invalid
 from infra.model import Component, Recipe, Service, Word
 from infra.placeholders import plain
@@ -48,6 +49,7 @@ def load(folder: Path) -> Catalog:
         recipes={recipe.image: recipe for recipe in recipes.values()},
         origins={name: origin for name, (_, origin) in components.items()},
         recipe_folders={recipe.image: path.parent for path, recipe in recipes.items()},
+        dev=_valid(folder / FILE, _table(folder / FILE), DevStack) if (folder / FILE).exists() else None,
     )
     for error in problems(catalog):
         raise error

@@ -16,6 +16,7 @@ _PARTITION = r'no partition of relation "(?P<table>[^"]+)" found for row'
 _STARTING = (
     r"(?P<words>the database system is (?:starting up|in recovery mode|not yet accepting connections|shutting down))"
 )
+_OLD, _NEW = r"(?P<old>[\d.]+)", r"(?P<new>[\d.]+)"
 _IN_GATE = doing("gate", "watch", "start")
 
 
@@ -109,6 +110,16 @@ RULES = (
         when=both(_IN_GATE, exited(), _client(_STARTING)),
         message='PostgreSQL told it "{words}": the gate of the database passed too early',
         hint='${{EDITOR:-vi}} {component_dir}  # the database\'s [ready]: probe = "postgres", which asks over TCP',
+    ),
+    Rule(
+        reference="data-of-another-version",
+        blame="user",
+        when=both(
+            _IN_GATE,
+            logged(rf"initialized by PostgreSQL version {_OLD}, which is not compatible with this version {_NEW}"),
+        ),
+        message="its data are of version {old}, and it is version {new}: it does not read them",
+        hint="invoke dev.cleanup && invoke dev.bootstrap  # starts afresh; to keep the data, go back to that version",
     ),
     Rule(
         reference="relation-missing",

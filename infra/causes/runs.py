@@ -59,6 +59,33 @@ RULES: tuple[Rule, ...] = (
         hint="invoke infra.down --service {service} && invoke infra.up --service {service}",
     ),
     Rule(
+        reference="no-dev-stack",
+        blame="user",
+        hint="${{EDITOR:-vi}} infra/catalog/dev.toml  # stack and [ports]: what the development stack is made of",
+    ),
+    Rule(reference="dev-stack-missing", blame="user", hint="invoke dev.bootstrap"),
+    Rule(
+        reference="dev-stack-not-ready",
+        blame="infrastructure",
+        hint="invoke dev.bootstrap  # brings it back with its data",
+    ),
+    Rule(reference="dev-stack-stays", blame="user", hint="invoke dev.cleanup --run {run}  # removes it and its data"),
+    Rule(
+        reference="dev-stack-shared",
+        blame="user",
+        hint="invoke suite.run --service {service}  # its suite has a stack of its own, which it may take apart",
+    ),
+    Rule(
+        reference="dev-stack-unfit",
+        blame="user",
+        hint="invoke suite.run --service {service}  # beside the development stack",
+    ),
+    Rule(
+        reference="migrations-unknown",
+        blame="infrastructure",
+        hint="invoke dev.cleanup && invoke dev.bootstrap  # starts afresh; dev.status says how it is",
+    ),
+    Rule(
         reference="stack-made-otherwise",
         blame="user",
         hint="invoke infra.down --service {service} && invoke infra.up --service {service}",

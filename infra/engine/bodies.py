@@ -30,6 +30,10 @@ def container(spec: ContainerSpec) -> dict[str, Any]:
         "log_configuration": {"driver": "k8s-file"},
     }
     body |= {"command": list(spec.command)} if spec.command else {}
+    if spec.volume is not None:
+        body["volumes"] = [{"Name": spec.volume[0], "Dest": spec.volume[1]}]
+    if spec.restarts:
+        body |= {"restart_policy": "on-failure", "restart_tries": spec.restarts}
     body |= {"resource_limits": spec.limits} if spec.limits else {}
     return body
 

@@ -167,6 +167,15 @@ class Engine(Transport):
         read = partial(answers.resources, name="name", labels="labels", wanted=labels or {})
         return self._read("GET", "/networks/json", read, params=_filters(labels))
 
+    def subnet(self, network: str) -> str | None:
+        """Return the subnet of a network, or None where there is no such network."""
+        try:
+            return self._read("GET", f"/networks/{network}/json", answers.subnet)
+        except EngineRefused as error:
+            if error.status == requests.codes.not_found:
+                return None
+            raise
+
     def remove_network(self, name: str) -> None:
         """Remove a network."""
         self._call("DELETE", f"/networks/{name}", gone_ok=True)

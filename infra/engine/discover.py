@@ -42,8 +42,8 @@ class Connection:
         return Engine(self.url, timeout=timeout, identity=self.identity)
 
 
-def discover(private: Path) -> Connection:
-    """Return the engine to use; `private` is the folder of a private service, made when one is needed."""
+def discover(private: Path, lasting: Path | None = None) -> Connection:
+    """Return the engine to use; `private` is the folder of a private service, `lasting` of its configuration."""
     if url := os.environ.get("CONTAINER_HOST"):
         identity = os.environ.get("CONTAINER_SSHKEY")
         return _named(url, "CONTAINER_HOST", identity)
@@ -67,7 +67,7 @@ def discover(private: Path) -> Connection:
         if path.exists() and _silence(f"unix://{path}") is None:
             url = f"unix://{path}"
             return Connection(url=url, origin="socket", remote=not host.serves(url))
-    return _private(_podman(), private)
+    return _private(_podman(), private, lasting or private)
 
 
 def private_environment(folder: Path) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
@@ -96,9 +96,10 @@ def _podman() -> str:
     return podman
 
 
-def _private(podman: str, folder: Path) -> Connection:
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    env, said = private_environment(folder)
+def _private(podman: str, folder: Path, configuration: Path) -> Connection:
+    for one in (folder, configuration):
+        one.mkdir(parents=True, exist_ok=True, mode=0o700)
+    env, said = private_environment(configuration)
     url = f"unix://{folder / 'podman.sock'}"
     return Connection(
         url=url,

@@ -84,6 +84,7 @@ class ContainerSpec:
     """What to create. `ports` maps container port to host port, 0 for any free one; `hosts` names to addresses.
 
     Without an `address` the engine chooses one. With `cgroup_v2` a container that meets its memory limit ends whole.
+    `volume` is a volume's name and where it is; `restarts` is how often the engine starts it again when it fails.
     """
 
     name: str
@@ -99,6 +100,8 @@ class ContainerSpec:
     stop_grace_s: float
     memory_mb: int | None
     cgroup_v2: bool = False
+    volume: tuple[str, str] | None = None
+    restarts: int = 0
 
     @property
     def limits(self) -> Mapping[str, Mapping[str, object]]:

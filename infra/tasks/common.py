@@ -9,18 +9,19 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.text import Text
-
-from infra import bootstrap, lease, run_names, settings, signals
+from infra import bootstrap, labels, lease, lease_names, run_names, settings, signals
 from infra.engine.client import Engine
-from infra.errors import Ended
+from infra.engine.transport import NoAnswer
+from infra.errors import Ended, InfraError, NotReady
 from infra.lease import Lease
-from infra.reporters.console import ConsoleReporter
-from infra.reporters.console import told as lines_of
 from infra.request import Request
 from infra.settings import Settings
+from infra.sweep import FoundRun
+
+if TYPE_CHECKING:
+    from infra.reporters.console import ConsoleReporter
 
 
 def root() -> Path:
@@ -47,6 +48,11 @@ def told() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         raise SystemExit(1) from None
     except Ended as error:
+        from rich.console import Console  # noqa: PLC0415 - 0.1 s, and most tasks go well
+        from rich.text import Text  # noqa: PLC0415
+
+        from infra.reporters.console import told as lines_of  # noqa: PLC0415
+
         console = Console(stderr=True)
         for line, style in lines_of(error.outcome, error.blame, error.cause()):
             console.print(Text(line, style=style), soft_wrap=True)
@@ -70,6 +76,10 @@ def engine_of(run: str) -> Iterator[Engine]:
 
 def reporter(*, verbose: bool) -> ConsoleReporter:
     """Return the console's reporter. NO_COLOR is rich's own business; width is the terminal's."""
+    from rich.console import Console  # noqa: PLC0415 - as above
+
+    from infra.reporters.console import ConsoleReporter  # noqa: PLC0415
+
     return ConsoleReporter(Console(highlight=False), verbose=verbose)
 
 
@@ -118,3 +128,31 @@ def leave(code: int) -> None:
 def remainder() -> tuple[str, ...]:
     """Return what stands after `--`: invoke's own `remainder` has lost the borders between words."""
     return tuple(sys.argv[sys.argv.index("--") + 1 :]) if "--" in sys.argv else ()
+
+
+def drain(engine: Engine, run: str) -> None:
+    """Ask the containers to end, the last one started first. One that cannot be asked is removed all the same."""
+    from infra.stack import DEFAULT_GRACE_S, stop  # noqa: PLC0415 - as above
+
+    for container in sorted(engine.containers({labels.RUN: run}), key=lambda c: c.created, reverse=True):
+        if container.state == "running":
+            try:
+                state = engine.state(container.name)
+                grace_s = DEFAULT_GRACE_S if state is None or state.stop_grace_s is None else state.stop_grace_s
+                if said := stop(engine, container.name, grace_s):
+                    print(f"{container.labels.get(labels.COMPONENT, container.name)} {said}")
+            except NoAnswer:  # the sweep says it, where there is none at all
+                return
+            except InfraError:
+                continue
+
+
+def refuse_used(one: FoundRun) -> None:
+    """Refuse to end a stack that a suite is using now."""
+    for run, owner in lease_names.users_of(one.run).items():
+        raise NotReady(
+            f"the stack of run {one.run} is in use: run {run} (process {owner.pid}) has its suite going in it",
+            reference="stack-in-use",
+            remedy=f"kill {owner.pid}  # ends run {run}; or wait until it has ended",
+            blame="user",
+        )

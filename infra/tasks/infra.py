@@ -10,20 +10,20 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
-from infra import isolation, labels, lease_names, lock, plan, rundir, sweep
+from infra import isolation, lease_names, lock, plan, rundir, sweep
 from infra import status as status_of
 from infra.attempts import execute
 from infra.catalog.declared import Catalog
 from infra.catalog.loading import load
+from infra.devplan import catalog_of
+from infra.devstack import BOOTSTRAP, refuse_to_end
 from infra.engine.client import Engine
-from infra.engine.transport import NoAnswer
 from infra.errors import InfraError, Internal, Invalid, NotReady
 from infra.labels import Life
 from infra.model import Tier
 from infra.plan import Plan
 from infra.reporters.console import rows
 from infra.settings import Settings
-from infra.stack import DEFAULT_GRACE_S, stop
 from infra.sweep import FoundRun
 from infra.tasks import common
 from infra.tasks import components as treated
@@ -174,6 +174,8 @@ def down(_: Context, service: str = "", tier: str = "integration", run: str = ""
             load(common.read_settings().catalog).tier(service or None, tier)
         among = tier if service else ""
         found = [one for one in sweep.runs(held.engine) if status_of.selected(one, service, among, run)]
+        for one in found:
+            refuse_to_end(one.run, one.kept)
         ours = [one for one in found if one.kept is not None or one.life is Life.DEAD]
         if found and not ours:
             _refuse_foreign(found[-1])
@@ -181,9 +183,9 @@ def down(_: Context, service: str = "", tier: str = "integration", run: str = ""
             print(f"nothing of {f'run {run}' if run else service} is there")
         with lock.alone(lease_names.USERS):
             for one in ours:
-                _refuse_used(one)
+                common.refuse_used(one)
             for one in ours:
-                _drain(held.engine, one.run)
+                common.drain(held.engine, one.run)
                 _swept(held.engine, one)
 
 
@@ -199,8 +201,9 @@ def gc(_: Context, run: str = "", json: bool = False) -> None:
                 raise Invalid(what, reference="unknown-run", remedy="invoke infra.status")
             if one is not None:
                 _refuse_foreign(one)
+                refuse_to_end(one.run, one.kept)
                 with lock.alone(lease_names.USERS):
-                    _refuse_used(one)
+                    common.refuse_used(one)
                     _swept(held.engine, one, quiet=json)
                 ended.append(run)
         kept = [one for one in sweep.runs(held.engine) if one.kept]
@@ -209,7 +212,7 @@ def gc(_: Context, run: str = "", json: bool = False) -> None:
             {
                 "run": one.run,
                 "service": one.service,
-                "why": f"kept: {one.kept}" if one.kept else f"owner {one.life.value}",
+                "why": _why_spared(one),
             }
             for one in sweep.runs(held.engine)
         ]
@@ -219,6 +222,12 @@ def gc(_: Context, run: str = "", json: bool = False) -> None:
         print(f"removed: {', '.join(ended) or 'nothing'}")
         for row in spared:
             print(f"spared: run {row['run']} of {row['service']} ({row['why']})")
+
+
+def _why_spared(one: FoundRun) -> str:
+    if one.kept == BOOTSTRAP:
+        return f"persistent: {one.kept} has it up, only dev.cleanup removes it"
+    return f"kept: {one.kept}" if one.kept else f"owner {one.life.value}"
 
 
 def _databases_swept(engine: Engine, one: FoundRun) -> tuple[str, ...]:
@@ -234,22 +243,8 @@ def _databases_swept(engine: Engine, one: FoundRun) -> tuple[str, ...]:
 
 
 def _plan(catalog: Catalog, settings: Settings, service: str, tier: str, run: str, ports: str) -> Plan:
+    catalog = catalog_of(catalog, service)
     return plan.make(catalog, settings, service=service or None, tier=tier, run=run or None, ports=ports)
-
-
-def _drain(engine: Engine, run: str) -> None:
-    """Ask the containers to end, the last one started first. One that cannot be asked is removed all the same."""
-    for container in sorted(engine.containers({labels.RUN: run}), key=lambda c: c.created, reverse=True):
-        if container.state == "running":
-            try:
-                state = engine.state(container.name)
-                grace_s = DEFAULT_GRACE_S if state is None or state.stop_grace_s is None else state.stop_grace_s
-                if said := stop(engine, container.name, grace_s):
-                    print(f"{container.labels.get(labels.COMPONENT, container.name)} {said}")
-            except NoAnswer:  # the sweep says it, where there is none at all
-                return
-            except InfraError:
-                continue
 
 
 def _owner(one: FoundRun) -> str:
@@ -265,17 +260,6 @@ def _refuse_foreign(one: FoundRun) -> None:
             f"run {one.run} of {one.service} is going on: {_owner(one)} owns it and {lives}",
             reference="run-is-alive",
             remedy=f"kill {here.pid}  # or Ctrl-C there" if here else "invoke infra.status  # end it where it runs",
-            blame="user",
-        )
-
-
-def _refuse_used(one: FoundRun) -> None:
-    """Refuse to end a stack that a suite is using now."""
-    for run, owner in lease_names.users_of(one.run).items():
-        raise NotReady(
-            f"the stack of run {one.run} is in use: run {run} (process {owner.pid}) has its suite going in it",
-            reference="stack-in-use",
-            remedy=f"kill {owner.pid}  # ends run {run}; or wait until it has ended",
             blame="user",
         )
 

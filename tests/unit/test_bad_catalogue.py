@@ -247,7 +247,7 @@ BAD = (
         file=SERVICE,
         old="[ports]",
         new="[ports",
-        says=("not valid TOML", "at line 4, column 7"),
+        says=("not valid TOML", "at line 5, column 7"),
     ),
     Bad(
         name="TOML that ends too early",
@@ -261,14 +261,14 @@ BAD = (
         file=REDIS,
         old='timeout = "10s"\n',
         new='timeout = """10s',
-        says=("not valid TOML", "at line 12, the end of the file"),
+        says=("not valid TOML", "at line 13, the end of the file"),
     ),
     Bad(
         name="a key twice",
         file=REDIS,
         old="[ports]",
         new="[ports]\nredis = 1",
-        says=("not valid TOML", "at line 8"),
+        says=("not valid TOML", "at line 9"),
     ),
     Bad(
         name="unknown tier",

@@ -57,6 +57,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "catalogue",
         (
             "infra.model",
+            "infra.devstack",
             "infra.catalog.explaining",
             "infra.catalog.declared",
             "infra.catalog.extending",
@@ -75,7 +76,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "infra.signals",
         ),
     ),
-    ("plan", ("infra.plan", "infra.report", "infra.ending", "infra.request")),
+    ("plan", ("infra.plan", "infra.devplan", "infra.report", "infra.ending", "infra.request")),
     (
         "observers",
         (
@@ -135,6 +136,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "infra.images",
             "infra.stack",
             "infra.databases",
+            "infra.applied",
             "infra.redis_numbers",
             "infra.isolation",
             "infra.scene",
@@ -157,7 +159,19 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ),
     (
         "run",
-        ("infra.consumer", "infra.run", "infra.execute", "infra.attempts", "infra.status", "infra.components"),
+        (
+            "infra.consumer",
+            "infra.holding",
+            "infra.run",
+            "infra.devlook",
+            "infra.lasting",
+            "infra.development",
+            "infra.lending",
+            "infra.execute",
+            "infra.attempts",
+            "infra.status",
+            "infra.components",
+        ),
     ),
     (
         "entries",
@@ -171,6 +185,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "infra.tasks",
             "infra.tasks.__main__",
             "infra.tasks.common",
+            "infra.tasks.dev",
             "infra.tasks.doctor",
             "infra.tasks.explain",
             "infra.tasks.components",
@@ -188,14 +203,15 @@ LEVEL = {module: level for level, (_, modules) in enumerate(LAYERS) for module i
 FOREIGN = {
     "podman": {"infra.engine.transport"},
     "requests": {"infra.engine.transport", "infra.engine.client", "infra.probes"},
-    "psycopg": {"infra.probes", "infra.databases"},
+    "psycopg": {"infra.probes", "infra.databases", "infra.applied"},
     "redis": {"infra.redis_numbers"},
     "pytest": {"infra.pytest_plugin", "infra.pytest_components"},
     "tenacity": {"infra.readiness"},
-    "pydantic": {"infra.values", "infra.model", "infra.catalog.loading", "infra.catalog.explaining"},
+    "pydantic": {"infra.values", "infra.model", "infra.devstack", "infra.catalog.loading", "infra.catalog.explaining"},
     "rich": {"infra.reporters.console", "infra.tasks.common", "infra.serve"},
     "invoke": {
         "infra.tasks",
+        "infra.tasks.dev",
         "infra.tasks.doctor",
         "infra.tasks.explain",
         "infra.tasks.__main__",

@@ -35,6 +35,7 @@ DATA = (
     "infra/catalog/local/redis.Containerfile",
     "infra/catalog/local/redis.toml",
     "infra/catalog/schema/component.schema.json",
+    "infra/catalog/schema/dev.schema.json",
     "infra/catalog/schema/recipe.schema.json",
     "infra/catalog/schema/service.schema.json",
     "infra/init/templates/both/.gitignore.txt",

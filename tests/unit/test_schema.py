@@ -16,7 +16,7 @@ from infra import init
 from infra.catalog import schema
 from infra.catalog.loading import load
 
-KINDS = {"components": "component", "services": "service", "local": "recipe"}
+KINDS = {"components": "component", "services": "service", "local": "recipe", "dev.toml": "dev"}
 MODELS = {name.partition(".")[0]: model for name, model in schema.FILES.items()}
 DOCUMENTS = {name.partition(".")[0]: json.loads(text) for name, text in schema.documents().items()}
 Path_ = tuple[str | int, ...]

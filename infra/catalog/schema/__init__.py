@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 
 from infra.catalog.names import SCHEMA
+from infra.devstack import DevStack
 from infra.model import Component, Recipe, Service, Word
 
 Node = dict[str, object]
@@ -16,6 +17,7 @@ FILES: Mapping[str, type[Word]] = {
     "component.schema.json": Component,
     "service.schema.json": Service,
     "recipe.schema.json": Recipe,
+    "dev.schema.json": DevStack,
 }
 
 

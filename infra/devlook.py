@@ -1,0 +1,220 @@
+"""How the development stack is: each component, its migrations, the template of workers' databases. Changes nothing."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra import applied, databases, killings, labels, probes, sweep
+from infra.applied import Migrations, Record
+from infra.catalog.declared import Catalog
+from infra.databases import Server
+from infra.devplan import DevPlan, Migrated, plan_dev
+from infra.devstack import BOOTSTRAP, DEV
+from infra.engine import host
+from infra.engine.client import Engine
+from infra.engine.types import ContainerState
+from infra.errors import InfraError, NotReady
+from infra.plan import PlannedStep
+from infra.settings import Settings
+from infra.sweep import FoundRun
+from infra.workers import Cloned
+
+OTHERWISE = "declared otherwise by now"
+LOST = "dead, which the engine has not seen: its monitor was killed, too"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """A component of it. `why` says in words what keeps it from being ready; None where it is."""
+
+    step: PlannedStep
+    state: ContainerState | None
+    ports: Mapping[str, int]
+    why: str | None
+
+    @property
+    def crashes(self) -> str | None:
+        """What is said of one that the engine has started again."""
+        if self.state is None or not self.state.restarts:
+            return None
+        times = "once" if self.state.restarts == 1 else f"{self.state.restarts} times"
+        more = "" if self.state.restarts < self.step.restarts else ", and will not be again"
+        return f"{self.step.name} has crashed and was restarted {times} (of {self.step.restarts}{more})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """The stack as it was seen. `migrations` are by job, None where its database does not say."""
+
+    found: FoundRun
+    dev: DevPlan
+    components: tuple[Seen, ...]
+    migrations: Mapping[str, Migrations | None]
+    template: bool
+
+    @property
+    def ready(self) -> bool:
+        """Whether all components are ready."""
+        return all(one.why is None for one in self.components)
+
+    @property
+    def whole(self) -> bool:
+        """Whether there is nothing to do."""
+        migrated = all(one is not None and not one.pending for one in self.migrations.values())
+        return self.ready and migrated and self.template
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know, though it is ready."""
+        stale = [one.warning for one in self.migrations.values() if one is not None]
+        begun = [
+            f"begun and not finished: {', '.join(one.begun)}" for one in self.migrations.values() if one and one.begun
+        ]
+        return tuple(filter(None, [*(one.crashes for one in self.components), *begun, *stale]))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the contract of `dev.status --json`."""
+        return {
+            "run": self.found.run,
+            "created": self.found.created,
+            "persistent": True,
+            "ready": self.ready,
+            "components": [
+                {
+                    "name": one.step.name,
+                    "state": one.state.status if one.state else "gone",
+                    "ready": one.why is None,
+                    "why": one.why,
+                    "ports": dict(one.ports),
+                    "restarts": one.state.restarts if one.state else 0,
+                    "restarts_allowed": one.step.restarts,
+                    "volume": one.step.volume[0] if one.step.volume else None,
+                }
+                for one in self.components
+            ],
+            "migrations": {
+                job: None
+                if one is None
+                else {
+                    "applied": list(one.applied),
+                    "pending": list(one.pending),
+                    "failed": list(one.begun),
+                    "edited": list(one.edited),
+                    "gone": list(one.gone),
+                }
+                for job, one in self.migrations.items()
+            },
+            "warnings": list(self.warnings),
+        }
+
+
+def find(engine: Engine, root: Path | None, run: str = "") -> FoundRun | None:
+    """Return the run that is the development stack of a checkout, or of any; the newest where there are several."""
+    whose = {labels.ROOT: str(root)} if root is not None else {}
+    found = [
+        FoundRun(
+            run=marker.labels[labels.RUN],
+            service=DEV,
+            tier=marker.labels.get(labels.TIER, ""),
+            created=marker.labels.get(labels.CREATED, ""),
+            owner=labels.Owner.parse(marker.labels.get(labels.OWNER, "")),
+            kept=BOOTSTRAP,
+        )
+        for marker in engine.volumes({labels.RUN: run, labels.KEPT: BOOTSTRAP} | whose)
+        if marker.name == sweep.marker(marker.labels[labels.RUN])
+    ]
+    return max(found, key=lambda one: one.created, default=None)
+
+
+def look(engine: Engine, catalog: Catalog, settings: Settings) -> Look | None:
+    """Look at the development stack; None where there is none. Raises `Invalid`."""
+    dev = plan_dev(catalog, settings)
+    found = find(engine, settings.root)
+    if found is None:
+        return None
+    dev = plan_dev(catalog, settings, run=found.run)
+    components = tuple(see(engine, step) for step in dev.services)
+    ports = {one.step.name: one.ports for one in components if one.why is None}
+    records = {one.job.name: _record(one, ports) for one in dev.migrations}
+    return Look(
+        found=found,
+        dev=dev,
+        components=components,
+        migrations={one.job.name: _compared(one, records[one.job.name]) for one in dev.migrations},
+        template=dev.cloned is None or _has_template(dev.cloned, records[dev.migrations[0].job.name]),
+    )
+
+
+def none_up() -> NotReady:
+    """Return the error for a stack that is not there."""
+    return NotReady(
+        "there is no development stack",
+        reference="dev-stack-missing",
+        remedy="invoke dev.bootstrap",
+        blame="user",
+    )
+
+
+def unusable(one: Seen) -> NotReady:
+    """Return the error for a component that is not ready."""
+    return NotReady(
+        f"in the development stack it is {one.why}",
+        reference="dev-stack-not-ready",
+        remedy="invoke dev.bootstrap  # brings it back with its data",
+        step=one.step.name,
+        blame="infrastructure",
+    )
+
+
+def see(engine: Engine, step: PlannedStep) -> Seen:
+    """Look at one component, and ask its own probe once."""
+    state = engine.state(step.container)
+    ports = step.host_ports(state.ports) if state is not None else {}
+    return Seen(step=step, state=state, ports=ports, why=_why(step, state, ports, local=host.serves(engine.url)))
+
+
+def server_of(one: Migrated, ports: Mapping[str, Mapping[str, int]]) -> Server | None:
+    """Return the PostgreSQL that a job migrates, where it is ready."""
+    published = ports.get(one.server.name)
+    if published is None:
+        return None
+    probe = one.probe
+    return Server(port=published[probe.port], user=probe.user, password=probe.password, database=probe.database)
+
+
+def _why(step: PlannedStep, state: ContainerState | None, ports: Mapping[str, int], *, local: bool) -> str | None:
+    if state is None:
+        return "gone"
+    if state.labels.get(labels.DECLARED) != step.declared:
+        return OTHERWISE
+    if state.status == "paused":
+        return "frozen"
+    if state.status != "running":
+        tried = f", restarted {state.restarts} times before" if state.restarts else ""
+        return f"{state.status} (exit code {state.exit_code}{tried})" if state.dead else "not started"
+    if local and state.pid is not None and not killings.is_alive(state.pid):
+        return LOST
+    if len(ports) < len(step.ports):
+        return "not ready: its ports are not published"
+    reason = probes.check(step.ready, ports, state)
+    return None if reason is None else f"not ready: {reason}"
+
+
+def _record(one: Migrated, ports: Mapping[str, Mapping[str, int]]) -> Record | None:
+    server = server_of(one, ports)
+    with contextlib.suppress(InfraError):
+        return applied.read(server, one.job.name, prepare=False) if server is not None else None
+    return None
+
+
+def _compared(one: Migrated, record: Record | None) -> Migrations | None:
+    return applied.compared(applied.sql_files(one.job, one.target), record.rows) if record is not None else None
+
+
+def _has_template(wanted: Cloned, record: Record | None) -> bool:
+    names = [databases.parse(name) for name in record.databases] if record is not None else []
+    return any(name is not None and name.kind == "t" and name.what == wanted.content for name in names)

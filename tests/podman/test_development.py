@@ -1,0 +1,238 @@
+"""The development stack on the real Podman: it stays, comes back with its data, and suites leave it as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+from product import SECRET, Podman, Project, catalog_copy, edit, eventually, free_ports, step_names, workspace_copy
+from rebooting import Host
+
+SERVICE = ("--service", "contextapi")
+
+
+class Dev:
+    """A development stack that is up, as a person sees it."""
+
+    def __init__(self, project: Project, workspace: Path, env: dict[str, str | None]) -> None:
+        self.project = project
+        self.migrations = workspace / "migrations"
+        self.env = env
+        self.ports = {one["name"]: one["ports"] for one in self.status()["components"]}
+        self.run = str(self.status()["run"])
+
+    def bootstrap(self, *words: str) -> str:
+        done = self.project.invoke("dev.bootstrap", *words, **self.env)
+        assert done.code == 0, done.text
+        return done.text
+
+    def status(self) -> dict[str, Any]:
+        return dict(self.project.invoke("dev.status", "--json", **self.env).json()["stack"])
+
+    def component(self, name: str) -> dict[str, Any]:
+        return dict(next(one for one in self.status()["components"] if one["name"] == name))
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(
+            host="127.0.0.1",
+            port=self.ports["postgres"]["sql"],
+            user="slm_user",
+            password=SECRET,
+            dbname="action_history",
+            autocommit=True,
+        ) as connection:
+            cursor = connection.execute(sql.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def redis(self, number: int = 0) -> redis.Redis:
+        return redis.Redis(port=self.ports["redis"]["redis"], db=number)
+
+    def has_data(self) -> bool:
+        return self.query("SELECT x FROM mine") == [(42,)] and self.redis().get("mine") == b"42"
+
+    def name(self, component: str) -> str:
+        return f"dev-{component}-{self.run}"
+
+
+def parts(folder: Path) -> tuple[Path, Path]:
+    """A catalogue whose development stack has free ports, and a workspace whose migrations may change."""
+    catalog, workspace = catalog_copy(folder / "catalog"), workspace_copy(folder / "workspace")
+    for old, new in zip(("postgres = 5432", "redis = 6379"), free_ports(2), strict=True):
+        edit(catalog / "dev.toml", old, f"{old.split(' ')[0]} = {new}")
+    return catalog, workspace
+
+
+@contextlib.contextmanager
+def up(project: Project, workspace: Path, podman: Podman | None, **env: str | None) -> Iterator[Dev]:
+    done = replace(project, seconds=900).invoke("dev.bootstrap", **env)
+    assert done.code == 0, done.text
+    try:
+        dev = Dev(project, workspace, env)
+        dev.query("CREATE TABLE mine AS SELECT 42 AS x")
+        dev.redis().set("mine", "42")
+        yield dev
+    finally:
+        gone = project.invoke("dev.cleanup", **env)
+    assert gone.code == 0, gone.text
+    assert podman is None or podman.left_of(dev.run) == []
+
+
+@pytest.fixture(scope="module")
+def dev(
+    make_project: Callable[..., Project], podman: Podman, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Dev]:
+    catalog, workspace = parts(tmp_path_factory.mktemp("dev"))
+    with up(make_project(catalog=catalog, workspace=workspace), workspace, podman) as one:
+        yield one
+
+
+def test_it_is_migrated_and_has_vectors(dev: Dev) -> None:
+    assert dev.status()["ready"]
+    assert dev.query("SELECT max(version) FROM schema_version") == [(1000,)]
+    assert dev.query("SELECT extname FROM pg_extension WHERE extname = 'vector'") == [("vector",)]
+    assert len(dev.query("SELECT 1 FROM infra.migrations WHERE applied IS NOT NULL")) == len(
+        list(dev.migrations.glob("*.sql"))
+    )
+
+
+def test_a_second_bootstrap_has_nothing_to_do(dev: Dev, podman: Podman) -> None:
+    before = {row["Id"] for row in podman.containers(dev.run)}, sorted(path.name for path in dev.project.runs.iterdir())
+    assert "development stack: up" in dev.bootstrap()
+    assert before == (
+        {row["Id"] for row in podman.containers(dev.run)},
+        sorted(path.name for path in dev.project.runs.iterdir()),
+    )
+
+
+def test_nothing_but_cleanup_removes_it(dev: Dev) -> None:
+    for words in (("infra.gc", "--run", dev.run), ("infra.down", "--run", dev.run)):
+        done = dev.project.invoke(*words)
+        assert done.code == 75
+        assert f"to do: invoke dev.cleanup --run {dev.run}" in done.err
+    swept = dev.project.invoke("infra.gc", "--json").json()
+    assert [one["why"] for one in swept["spared"] if one["run"] == dev.run] == [
+        "persistent: dev.bootstrap has it up, only dev.cleanup removes it"
+    ]
+    assert dev.has_data()
+
+
+def test_a_suite_runs_in_it_at_once_and_leaves_it_as_it_was(dev: Dev) -> None:
+    databases = dev.query("SELECT datname FROM pg_database ORDER BY 1")
+    done = replace(dev.project, seconds=600).invoke("dev.test", *SERVICE)
+    assert done.code == 0, done.text
+    report = dev.project.report()
+    assert report["suite"]["passed"] == report["suite"]["tests"] > 0
+    assert {"postgres", "redis", "workers", "suite"} <= set(step_names(report))
+    assert not {"migrations", "template"} & set(step_names(report)), "it was all there"
+    assert dev.query("SELECT datname FROM pg_database ORDER BY 1") == databases
+    assert [dev.redis(number).dbsize() for number in range(16)] == [1, *[0] * 15]
+    assert dev.has_data()
+
+
+def test_what_crashes_is_started_again_and_that_is_said(dev: Dev, podman: Podman) -> None:
+    os.kill(podman.inspect(dev.name("postgres"))["State"]["Pid"], signal.SIGKILL)
+    eventually("a restart", lambda: dev.component("postgres")["restarts"] == 1, 30)
+    eventually("ready again", lambda: bool(dev.component("postgres")["ready"]), 30)
+    assert "postgres has crashed and was restarted once (of 5)" in dev.bootstrap()
+    assert dev.has_data()
+
+
+def test_what_is_gone_is_told_by_those_who_need_it_and_comes_back_with_its_data(dev: Dev, podman: Podman) -> None:
+    for component, words in (("postgres", ("dev.status",)), ("redis", ("dev.test", *SERVICE))):
+        podman("rm", "--force", "--time", "0", dev.name(component))
+        done = dev.project.invoke(*words)
+        assert done.code == 75
+        assert f"{component}: in the development stack it is gone; to do: invoke dev.bootstrap" in done.text
+        assert f"{component} was gone: it is made anew, with its data" in dev.bootstrap()
+        assert dev.has_data()
+
+
+def test_what_died_with_its_monitor_comes_back_with_its_data(dev: Dev, podman: Podman) -> None:
+    state = podman.inspect(dev.name("redis"))["State"]
+    os.kill(state["ConmonPid"], signal.SIGKILL)
+    os.kill(state["Pid"], signal.SIGKILL)
+    assert not dev.component("redis")["ready"]
+    dev.bootstrap()
+    assert dev.has_data()
+
+
+def test_a_port_that_somebody_has_taken_is_one_message_with_a_command_that_helps(dev: Dev, podman: Podman) -> None:
+    port = dev.ports["postgres"]["sql"]
+    podman("stop", dev.name("postgres"))
+    with socket.socket() as theirs:
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        theirs.bind(("127.0.0.1", port))
+        theirs.listen()
+        done = dev.project.invoke("dev.bootstrap")
+        assert done.code == 75
+        assert f"postgres: port {port} is taken by process {os.getpid()}" in done.out
+        assert "to do: invoke dev.bootstrap --ports auto" in done.out
+        dev.bootstrap("--ports", "auto")
+        dev.ports["postgres"] = dev.component("postgres")["ports"]
+    assert dev.ports["postgres"]["sql"] != port
+    assert dev.has_data()
+
+
+def test_migrations_are_applied_as_they_are_added_and_a_failure_is_remembered(dev: Dev) -> None:
+    (dev.migrations / "1001_added.sql").write_text("CREATE INDEX CONCURRENTLY added ON mine (x)", encoding="utf-8")
+    half = dev.migrations / "1002_half.sql"
+    half.write_text("CREATE TABLE half ();\nCREAT TABLE rest ();\n", encoding="utf-8")
+    done = dev.project.invoke("dev.bootstrap")
+    assert done.code == 75
+    assert "migrations: 1002_half.sql, line 2: syntax error" in done.out
+    told = dev.status()["migrations"]["migrations"]
+    assert (told["applied"][-1], told["failed"], told["pending"]) == (
+        "1001_added.sql",
+        ["1002_half.sql"],
+        ["1002_half.sql"],
+    )
+    half.write_text("CREATE TABLE IF NOT EXISTS half ();\nCREATE TABLE rest ();\n", encoding="utf-8")
+    # Its table "mine" is a person's, so that no database of workers has it.
+    (dev.migrations / "1001_added.sql").write_text("SELECT 1", encoding="utf-8")
+    said = dev.bootstrap()
+    assert "run again: 1002_half.sql" in said
+    assert dev.query("SELECT to_regclass('rest')::text, to_regclass('added')::text") == [("rest", "added")]
+    assert (
+        "warning: stale data: migrations edited since they were applied: 1001_added.sql; "
+        "to start afresh: invoke dev.cleanup && invoke dev.bootstrap" in said
+    )
+    assert dev.has_data()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a mount namespace with another /run")
+def test_it_comes_back_with_its_data_after_the_host_was_switched_off(
+    make_project: Callable[..., Project], podman: Podman, dev: Dev, tmp_path: Path
+) -> None:
+    store = json.loads(podman("info", "--format", "json").out)["store"]
+    if store["graphDriverName"] != "overlay":
+        pytest.skip("another storage cannot use its images")
+    machine = Host(tmp_path / "host", store["graphRoot"], {"PODMAN_IGNORE_CGROUPSV1_WARNING": "1"})
+    machine.folder.mkdir()
+    machine.prepare()
+    machine.switch_on()
+    try:
+        catalog, workspace = parts(tmp_path)
+        project = make_project(catalog=catalog, workspace=workspace)
+        with up(project, workspace, None, CONTAINER_HOST=machine.url) as one:
+            assert one.run != dev.run, "each checkout has its own"
+            machine.bridges.add(f"infra{one.run}")
+            one.redis().waitaof(1, 0, 5000)
+            one.query("SELECT pg_switch_wal()")
+            machine.switch_off()
+            machine.switch_on()
+            assert not one.status()["ready"]
+            assert "development stack: up" in one.bootstrap()
+            assert one.has_data()
+            assert one.status()["run"] == one.run
+    finally:
+        machine.switch_off()

@@ -1,0 +1,270 @@
+"""The development stack as it is declared, planned and compared, with no Podman."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from given import CATALOG, WORKSPACE, catalog_copy, settings_with, workspace_in
+
+from infra import applied, plan
+from infra.applied import Row
+from infra.catalog.loading import load
+from infra.devplan import DevPlan, catalog_of, for_suite, plan_dev
+from infra.devstack import BOOTSTRAP, refuse_to_break, refuse_to_end
+from infra.engine import bodies
+from infra.engine.types import ContainerSpec
+from infra.errors import Invalid, NotReady
+from infra.plan import Plan
+from infra.workspace import PlannedFile
+
+RUN = "0a1b2c3d"
+
+
+@pytest.fixture
+def dev(tmp_path: Path) -> DevPlan:
+    return plan_dev(load(CATALOG), settings_with(CATALOG, workspace_in(tmp_path)), run=RUN)
+
+
+def service(name: str, tier: str = "integration") -> Plan:
+    return plan.make(load(CATALOG), settings_with(CATALOG, WORKSPACE), service=name, tier=tier, run="11111111")
+
+
+# Declared
+
+
+def test_the_contract_of_the_catalogue(dev: DevPlan) -> None:
+    ports = {step.name: [port.host for port in step.ports] for step in dev.services}
+    assert ports == {"postgres": [5432], "redis": [6379]}
+    assert [step.name for step in dev.plan.steps] == ["postgres", "migrations", "redis"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("restarts = 5", "restart = 5", ("restart: unknown key", 'did you mean "restarts"')),
+        ("restarts = 5", "restarts = -1", ("restarts: ",)),
+        ("restarts = 5", 'restarts = "5"', ("restarts: ",)),
+        ('"redis"]', '"rediss"]', ('stack: unknown component "rediss"', "did you mean")),
+        ("redis = 6379", "", ('ports.redis: no host port for "redis"',)),
+        ("redis = 6379", "redis = 16390", ("ports.redis.redis: port 16390 is also ports.redis",)),
+        ("redis = 6379", "redis = 5432", ("ports.redis.redis: port 5432 is also", "the development stack")),
+        (
+            "[components.redis]",
+            "[components.datastorage]",
+            ('components.datastorage: "datastorage" is not in the stack',),
+        ),
+        ("[components.redis]", "[components.migrations]", ("components.migrations.data: a job has no data",)),
+        ('data = "/data"', 'data = "data"', ("components.redis.data: ",)),
+        ('"--appendonly"', '"{postgres.secret}"', ("components.redis.command.1: ", "postgres.secret")),
+    ],
+)
+def test_a_mistake_in_its_file_is_one_message(tmp_path: Path, old: str, new: str, says: tuple[str, ...]) -> None:
+    path = catalog_copy(tmp_path) / "dev.toml"
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(Invalid) as caught:
+        load(path.parent)
+    assert [words for words in (str(path), *says) if words not in caught.value.message] == []
+    assert str(path) in caught.value.remedy
+
+
+def test_no_service_can_have_its_name(tmp_path: Path) -> None:
+    catalog = catalog_copy(tmp_path)
+    (catalog / "services" / "gateway.toml").rename(catalog / "services" / "dev.toml")
+    with pytest.raises(Invalid, match=r"services/dev\.toml: \"dev\" is the development stack"):
+        load(catalog)
+
+
+def test_a_catalogue_without_one_says_which_file_would_declare_it(tmp_path: Path) -> None:
+    folder = catalog_copy(tmp_path)
+    (folder / "dev.toml").unlink()
+    catalog = load(folder)
+    with pytest.raises(Invalid) as caught:
+        plan_dev(catalog, settings_with(folder, workspace_in(tmp_path)))
+    assert caught.value.reference == "no-dev-stack"
+    assert str(folder / "dev.toml") in caught.value.remedy
+
+
+def test_it_is_no_service_but_its_run_can_be_planned() -> None:
+    catalog = load(CATALOG)
+    assert "dev" not in catalog.services
+    with pytest.raises(Invalid, match="no service, it is the development stack"):
+        catalog.service("dev")
+    assert list(catalog_of(catalog, "dev").services) == ["dev"]
+    assert catalog_of(catalog, "contextapi") is catalog
+
+
+# Planned
+
+
+def test_what_stays_up_has_a_volume_and_bounded_restarts_and_a_job_has_neither(dev: DevPlan) -> None:
+    assert {step.name: (step.volume, step.restarts) for step in dev.plan.steps} == {
+        "postgres": ((f"dev-postgres-{RUN}", "/var/lib/postgresql/data"), 5),
+        "migrations": (None, 0),
+        "redis": ((f"dev-redis-{RUN}", "/data"), 5),
+    }
+    assert "fsync=off" not in " ".join(dev.services[0].command), "its data survive a power cut"
+
+
+def test_what_it_is_made_of_shows_in_what_is_declared(tmp_path: Path, dev: DevPlan) -> None:
+    path = catalog_copy(tmp_path / "other") / "dev.toml"
+    path.write_text(path.read_text(encoding="utf-8").replace("max_connections=200", "max_connections=201"))
+    again = plan_dev(load(path.parent), settings_with(path.parent, tmp_path / "workspace"), run="99999999")
+    first, second = ({step.name: step.declared for step in one.services} for one in (dev, again))
+    assert first["redis"] == second["redis"]
+    assert first["postgres"] != second["postgres"]
+
+
+def test_the_engine_is_asked_for_the_volume_and_the_restarts() -> None:
+    spec = ContainerSpec(
+        name="dev-redis-0a1b2c3d",
+        image="redis",
+        alias="redis",
+        network="dev-0a1b2c3d",
+        address=None,
+        hosts={},
+        command=(),
+        env={},
+        labels={},
+        ports={},
+        stop_grace_s=1,
+        memory_mb=None,
+    )
+    plain = bodies.container(spec)
+    assert not {"volumes", "restart_policy", "restart_tries"} & plain.keys(), "a suite's crash is a finding"
+    lasting = bodies.container(replace(spec, volume=("kept", "/data"), restarts=5))
+    assert lasting["volumes"] == [{"Name": "kept", "Dest": "/data"}]
+    assert (lasting["restart_policy"], lasting["restart_tries"]) == ("on-failure", 5)
+
+
+# Lent
+
+
+@pytest.mark.parametrize(
+    ("name", "tier", "says"),
+    [
+        ("notification", "integration", "needs datastorage"),
+        ("contextapi", "unit", "has no stack"),
+        ("aianalysis", "integration", "needs datastorage, holmesgpt-api"),
+    ],
+)
+def test_a_suite_that_it_does_not_fit_is_told_what_does(dev: DevPlan, name: str, tier: str, says: str) -> None:
+    with pytest.raises(NotReady) as caught:
+        for_suite(dev, service(name, tier))
+    assert says in caught.value.message
+    own = f"invoke suite.run --service {name}" + (" --tier unit" if tier == "unit" else "")
+    assert caught.value.remedy.partition("  #")[0] == own
+
+
+def test_a_suite_that_would_change_a_persons_data_is_refused(dev: DevPlan) -> None:
+    wanted = service("contextapi")
+    assert wanted.suite.workers is not None
+    alone = wanted.suite.model_copy(update={"workers": wanted.suite.workers.model_copy(update={"redis": None})})
+    with pytest.raises(NotReady, match="declares no workers for redis, so it would change your data"):
+        for_suite(dev, replace(wanted, suite=alone))
+
+
+@pytest.mark.parametrize(("name", "stack"), [("contextapi", ["postgres", "redis"]), ("gateway", ["redis"])])
+def test_a_suite_that_fits_gets_the_containers_that_are_there(dev: DevPlan, name: str, stack: list[str]) -> None:
+    made = for_suite(dev, service(name))
+    assert [step.container for step in made.steps] == [f"dev-{part}-{RUN}" for part in stack]
+    assert (made.service, made.run) == (name, "11111111")
+
+
+def test_its_workers_databases_are_those_that_the_suites_own_stack_would_give_them() -> None:
+    theirs = plan_dev(load(CATALOG), settings_with(CATALOG, WORKSPACE), run=RUN).cloned
+    own = service("contextapi").cloned
+    assert theirs is not None
+    assert own is not None
+    assert theirs.content == own.content
+
+
+# Migrations
+
+
+FILES = {"001_a.sql": "CREATE TABLE a ();\n", "002_b.sql": "CREATE TABLE b ();\n", "1000_c.sql": "SELECT 1"}
+
+
+def rows(*names: str, applied_: bool = True) -> list[Row]:
+    return [Row(name=n, sha256=hashlib.sha256(FILES[n].encode()).hexdigest(), applied=applied_) for n in names]
+
+
+def test_of_a_new_database_all_is_pending() -> None:
+    seen = applied.compared(FILES, [])
+    assert seen.pending == tuple(FILES)
+    assert seen.warning is None
+
+
+def test_what_was_added_is_pending_in_order_wherever_it_belongs() -> None:
+    assert applied.compared(FILES, rows("002_b.sql")).pending == ("001_a.sql", "1000_c.sql")
+
+
+def test_what_failed_half_way_is_tried_again_and_remembered() -> None:
+    seen = applied.compared(FILES, [*rows("001_a.sql"), *rows("002_b.sql", applied_=False)])
+    assert (seen.applied, seen.begun, seen.pending) == (("001_a.sql",), ("002_b.sql",), ("002_b.sql", "1000_c.sql"))
+
+
+def test_what_was_edited_or_removed_after_it_was_applied_is_one_warning_with_the_command() -> None:
+    files = {**FILES, "001_a.sql": "CREATE TABLE a (b int);\n"}
+    del files["002_b.sql"]
+    seen = applied.compared(files, rows(*FILES))
+    assert (seen.edited, seen.gone, seen.pending) == (("001_a.sql",), ("002_b.sql",), ())
+    assert seen.warning is not None
+    assert all(
+        word in seen.warning for word in ("001_a.sql", "002_b.sql", "invoke dev.cleanup && invoke dev.bootstrap")
+    )
+
+
+def test_an_edit_of_what_failed_is_no_warning() -> None:
+    seen = applied.compared({**FILES, "001_a.sql": "other"}, rows("001_a.sql", applied_=False))
+    assert seen.warning is None
+
+
+def test_a_job_with_some_migrations_alone_records_each_and_keeps_the_lines(dev: DevPlan) -> None:
+    job = replace(dev.migrations[0].job, files=files_of(dev))
+    told = applied.recorded(job, "/migrations", ["1000_c.sql"])
+    texts = {file.path: file.content for file in told.files}
+    assert sorted(texts) == ["/migrations/1000_c.sql", "/migrations/apply.sh", "/migrations/order"]
+    assert texts["/migrations/order"] == "1000_c.sql\n"
+    first, *rest = texts["/migrations/1000_c.sql"].splitlines()
+    assert first.startswith("INSERT INTO infra.migrations ")
+    assert first.endswith("; SELECT 1"), "errors name the lines of the file"
+    assert rest[0] == ";", "the file's last statement may lack it"
+    assert rest[1].startswith("UPDATE infra.migrations SET applied")
+
+
+def files_of(dev: DevPlan) -> tuple[PlannedFile, ...]:
+    """The job's files, with three migrations of this test in the place of the workspace's."""
+    own = [file for file in dev.migrations[0].job.files if file.path.endswith(".sh")]
+    sql = {f"/migrations/{name}": text for name, text in FILES.items()}
+    sql["/migrations/order"] = "".join(f"{name}\n" for name in FILES)
+    return (*own, *(PlannedFile(path=path, content=text, mode=0o444, owner=0) for path, text in sql.items()))
+
+
+def test_a_job_is_pointed_at_another_database_by_its_environment_alone(dev: DevPlan) -> None:
+    env = {"PGDATABASE": "shop", "PGUSER": "shop", "URL": "postgres://shop:shop@shop/shop?sslmode=disable", "X": "shop"}
+    job = replace(dev.migrations[0].job, env=env, files=files_of(dev))
+    moved = applied.elsewhere(job, "/migrations", "shop", "other")
+    assert moved.env == {
+        "PGDATABASE": "other",
+        "PGUSER": "shop",
+        "URL": "postgres://shop:shop@shop/other?sslmode=disable",
+        "X": "shop",
+    }
+    first = next(file.content for file in moved.files if file.path.endswith("001_a.sql"))
+    assert first.startswith("DO $infra$ BEGIN IF current_database() <> 'other'"), "it touches no other database"
+    assert first.endswith(FILES["001_a.sql"])
+
+
+# What ends it
+
+
+@pytest.mark.parametrize("refuse", [refuse_to_end, refuse_to_break])
+def test_nothing_else_ends_or_breaks_it(refuse: object) -> None:
+    assert callable(refuse)
+    refuse(RUN, "infra.up")
+    refuse(RUN, None)
+    with pytest.raises(NotReady, match=f"run {RUN} is the development stack"):
+        refuse(RUN, BOOTSTRAP)
