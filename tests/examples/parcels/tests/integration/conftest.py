@@ -69,9 +69,14 @@ async def _stored(code: str) -> list[str]:
 def broker() -> Iterator[Callable[[str], None]]:
     """Take the broker away (`kill`) and bring it back (`start`); it is there again when the test is over."""
 
+    last = "start"
+
     def infra(word: str) -> None:
+        nonlocal last
+        last = word
         argv = [os.environ["INFRA_INVOKE"], f"infra.{word}", "--component", "nats"]
         subprocess.run(argv, check=True)
 
     yield infra
-    infra("start")
+    if last != "start":
+        infra("start")
