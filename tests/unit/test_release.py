@@ -18,8 +18,6 @@ import infra
 DATA = (
     "infra/py.typed",
     "infra/causes/pages.md",
-    "infra/catalog/dev.toml",
-    "infra/catalog/schema/dev.schema.json",
     "infra/workflow.yml",
     "infra/catalog/components/datastorage.toml",
     "infra/catalog/components/holmesgpt-api.toml",
