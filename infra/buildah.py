@@ -126,8 +126,8 @@ def _half_done(engine: Engine, run: str, since: float | None) -> list[tuple[str,
     # Podman's own containers are external too while they are made, and have this from the beginning.
     podmans = {one["id"] for one in containers if one.get("metadata")}
     unmarked = {name for name, owner in owners.items() if owner is None} - podmans
-    store = _store(engine, "containers")
-    unnamed = {name for name in unmarked if _is_made_since(store / name / "userdata", since, _STATE)}
+    folder = store(engine, "containers")
+    unnamed = {name for name in unmarked if _is_made_since(folder / name / "userdata", since, _STATE)}
     working = unnamed | {name for name, owner in owners.items() if owner == run}
     parents = {str(layer["id"]): layer.get("parent") for layer in _stored(engine, "layers", "layers.json")}
     bases = {parents.get(str(one["layer"])) for one in containers if one["id"] in working} - {None}
@@ -150,7 +150,7 @@ def _is_made_since(folder: Path, since: float | None, file: str) -> bool:
 
 def _is_labelled(engine: Engine, image: dict[str, Any]) -> bool:
     """Whether an image that the engine cannot read has our labels in its configuration."""
-    for file in (_store(engine, "images") / str(image["id"])).glob("=*"):
+    for file in (store(engine, "images") / str(image["id"])).glob("=*"):
         with contextlib.suppress(OSError):
             if f'"{IMAGE}"' in file.read_text(encoding="utf-8", errors="replace"):
                 return True
@@ -162,14 +162,15 @@ def _stored(engine: Engine, kind: str, *names: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for name in names:
         with contextlib.suppress(OSError, ValueError):
-            rows += json.loads((_store(engine, kind) / name).read_text(encoding="utf-8")) or []
+            rows += json.loads((store(engine, kind) / name).read_text(encoding="utf-8")) or []
     return rows
 
 
-def _store(engine: Engine, kind: str) -> Path:
+def store(engine: Engine, kind: str) -> Path:
+    """Return the folder in which the engine's storage has its containers, images or layers."""
     if engine.url not in _STORES:
-        store = engine.info()["store"]  # it counts what is in it, which takes a while
-        _STORES[engine.url] = f"{store['graphRoot']}/{store['graphDriverName']}"
+        told = engine.info()["store"]  # it counts what is in it, which takes a while
+        _STORES[engine.url] = f"{told['graphRoot']}/{told['graphDriverName']}"
     return Path(f"{_STORES[engine.url]}-{kind}")
 
 
@@ -182,7 +183,7 @@ def _working(engine: Engine) -> list[tuple[str, str]]:
 
 def _owner_of(engine: Engine, container: str) -> str | None:
     """Return the run whose build made a working container, as buildah has written it down, or began to."""
-    folder = _store(engine, "containers") / container / "userdata"
+    folder = store(engine, "containers") / container / "userdata"
     for path in (folder / _STATE, *folder.glob(f".tmp-{_STATE}*")):
         with contextlib.suppress(OSError, ValueError):
             options = json.loads(path.read_text(encoding="utf-8")).get("CommonBuildOpts") or {}

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 import psutil
 
@@ -112,6 +113,20 @@ def monitors(is_ours: Callable[[str], bool]) -> tuple[psutil.Process, ...]:
         except psutil.Error:
             continue
     return tuple(found.values())
+
+
+def storages(is_ours: Callable[[str], bool]) -> frozenset[Path]:
+    """Return the folders of the storages, as in `<graph root>/overlay-containers`, of containers that are monitored."""
+    found = set()
+    for process in psutil.process_iter():
+        try:
+            if process.name() == _MONITORS[0]:
+                flags = dict(pairwise(process.cmdline()))
+                if is_ours(flags.get("-n", "")) and "-b" in flags:
+                    found.add(Path(flags["-b"]).parents[1])
+        except (psutil.Error, IndexError):
+            continue
+    return frozenset(found)
 
 
 def kill(processes: Iterable[psutil.Process], wait_s: float = 2.0) -> None:

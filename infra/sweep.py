@@ -77,8 +77,8 @@ def runs(engine: Engine) -> tuple[FoundRun, ...]:
             kept[run] = volume.labels.get(labels.KEPT, "kept")
     # `podman commit` copies a container's labels to an image, and so to what is run from that: look at the name too.
     containers = [one for one in engine.containers(every) if is_our_name(one.name, one.labels[labels.RUN])]
-    carriers: list[Resource | Container] = [*engine.networks(every), *containers, *engine.volumes(every)]
-    for carrier in carriers:
+    stored: list[Resource | Container] = [*containers, *engine.volumes(every)]
+    for carrier in (*engine.networks(every), *stored):
         # Anything may carry a label; a run is named by 8 hex digits, and an empty name would select every run.
         if labels.is_run(carrier.labels[labels.RUN]):
             found.setdefault(carrier.labels[labels.RUN], carrier.labels)
@@ -93,7 +93,15 @@ def runs(engine: Engine) -> tuple[FoundRun, ...]:
         )
         for run, carried in found.items()
     ]
+    here = {one.labels[labels.RUN] for one in stored}
+    rows = [row for row in rows if row.run in here or row.life is not Life.DEAD or not _is_elsewhere(engine, row.run)]
     return tuple(sorted(rows, key=lambda row: row.created))
+
+
+def _is_elsewhere(engine: Engine, run: str) -> bool:
+    """Whether a run's containers go on in another storage: networks are shared, and the marker of a kept one is not."""
+    storages = processes.storages(lambda name: is_our_name(name, run))
+    return bool(storages) and buildah.store(engine, "containers") not in storages
 
 
 def is_kept(engine: Engine, run: str) -> bool:
@@ -174,7 +182,8 @@ def dead(engine: Engine) -> tuple[str, ...]:
     lives += [(process.run, process.life) for process in processes.of_runs()]
     lives += [(run, labels.life(owner)) for run, owner in private_folders()]
     others = {run for run, life in lives if life is not Life.DEAD}
-    return tuple(dict.fromkeys(run for run, _ in lives if run not in others))
+    found = dict.fromkeys(run for run, _ in lives if run not in others)
+    return tuple(run for run in found if not _is_elsewhere(engine, run))
 
 
 def is_our_name(name: str, run: str) -> bool:

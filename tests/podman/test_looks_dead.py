@@ -24,6 +24,8 @@ import pytest
 from killing import Ground, Seen, Victim, new_run, until_clean
 from moments import Moment, before, has_written, logged, said
 from owned import container, dead_owner, things_of
+from product import Podman
+from serving import served
 
 from infra import labels
 from infra.engine.client import Engine
@@ -299,3 +301,31 @@ def in_parallel(ground: Ground, count: int) -> list[dict[str, Any]]:
             process.kill()
             process.wait()
     return answers
+
+
+def test_a_stack_that_is_up_in_another_storage_is_left_alone(ground: Ground, podman: Podman, tmp_path: Path) -> None:
+    """Storages share their user's networks: one shows a run of which the containers and the marker are elsewhere."""
+    run = new_run()
+    up = ground.invoke("infra.up", "--service", "gateway", "--ports", "auto", "--run", run)
+    assert up.returncode == 0, up.stdout + up.stderr
+
+    def state() -> Any:
+        said = ground.invoke("infra.status", "--run", run, "--json")
+        return json.loads(said.stdout)["runs"][0]["components"]
+
+    try:
+        before = state()
+        assert [one["ready"] for one in before] == [True]
+        conf = tmp_path / "storage.conf"
+        conf.write_text(f'[storage]\ndriver = "vfs"\ngraphroot = "{tmp_path}/root"\nrunroot = "{tmp_path}/run"\n')
+        with served({**podman.env, "CONTAINERS_STORAGE_CONF": str(conf)}) as other:
+            assert run in {one.labels.get(labels.RUN) for one in Engine(other.url).networks()}
+            swept = ground.invoke("infra.gc", "--json", CONTAINER_HOST=other.url)
+            assert run not in swept.stdout, swept.stdout
+            for words in (("infra.down", "--run", run), ("infra.gc", "--run", run)):
+                refused = ground.invoke(*words, CONTAINER_HOST=other.url)
+                assert f"run {run}" in refused.stdout + refused.stderr
+        assert state() == before
+        assert Path("/sys/class/net", f"infra{run}").exists()
+    finally:
+        assert ground.invoke("infra.down", "--run", run).returncode == 0
