@@ -78,12 +78,15 @@ def _folder(root: Path, key: str, given: str | None, table: Mapping[str, object]
     value = given or table.get(key, default)
     folder = (root / str(value)).resolve()
     if not folder.is_dir():
-        where = f"INFRA_{key.upper()}" if given else f"{root / 'pyproject.toml'}: tool.infra.{key}"
-        message = f"{where}: no folder at {folder}"
-        right = (
-            f"unset {where}  # or let it name the {key}'s folder"
-            if given
-            else edit(root / "pyproject.toml", f"tool.infra.{key}")
-        )
+        pyproject = root / "pyproject.toml"
+        if given:
+            name = f"INFRA_{key.upper()}"
+            message, right = f"{name}: no folder at {folder}", f"unset {name}  # or let it name the {key}'s folder"
+        elif key in table:
+            message = f"{pyproject}: tool.infra.{key}: no folder at {folder}"
+            right = edit(pyproject, f"tool.infra.{key}")
+        else:
+            message = f"no folder at {folder}, and no tool.infra.{key} in {pyproject} names another"
+            right = f"infra-init  # begins here; or edit {pyproject.name}: [tool.infra] names the {key}"
         raise Invalid(message, reference="settings", remedy=right)
     return folder

@@ -171,6 +171,13 @@ def test_wrong_settings_are_invalid_with_where_and_what(
     assert [words for words in says if words not in raised.value.message] == []
 
 
+def test_where_nothing_names_a_catalogue_a_person_is_told_how_to_begin(tmp_path: Path) -> None:
+    with pytest.raises(Invalid) as raised:
+        settings.read(tmp_path, {})
+    assert f"no folder at {tmp_path}/infra/catalog, and no tool.infra.catalog in " in raised.value.message
+    assert raised.value.remedy.startswith("infra-init  # ")
+
+
 def test_a_tool_that_is_no_table_says_nothing_of_us(root: Path) -> None:
     table(root, "tool = 5\n")
     assert settings.read(root, {}).workspace == root
