@@ -309,9 +309,9 @@ def test_a_stack_that_is_up_in_another_storage_is_left_alone(ground: Ground, pod
     up = ground.invoke("infra.up", "--service", "gateway", "--ports", "auto", "--run", run)
     assert up.returncode == 0, up.stdout + up.stderr
 
-    def state() -> Any:
+    def state() -> list[dict[str, object]]:
         said = ground.invoke("infra.status", "--run", run, "--json")
-        return json.loads(said.stdout)["runs"][0]["components"]
+        return list(json.loads(said.stdout)["runs"][0]["components"])
 
     try:
         before = state()
