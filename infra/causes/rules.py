@@ -53,8 +53,8 @@ class Rule:
 
     @property
     def shown_hint(self) -> str:
-        """The hint with what is known only of a fault in angle brackets."""
-        return self.hint.format_map(_Blanks())
+        """The hint with what is known only of a fault in angle brackets, and the newest run's folder."""
+        return self.hint.format_map(_Blanks()).replace("{folder}", ".infra/runs/latest")
 
 
 def filled_hint(rule: Rule, values: Mapping[str, str]) -> str:

@@ -21,7 +21,6 @@ from infra.causes import (
 )
 from infra.causes.rules import Rule, Values
 
-LATEST = ".infra/runs/latest"
 _BLAMES = {
     "component": "product where its image is built from the workspace or it is a job, else infrastructure",
     "raised": "who took the component away",
@@ -205,7 +204,7 @@ def _section(rule: Rule) -> Iterator[str]:
         yield ""
     yield table.page(rule.reference) or ""
     yield ""
-    yield f"- to do: `{rule.shown_hint.replace('{folder}', LATEST)}`"
+    yield f"- to do: `{rule.shown_hint}`"
     yield f"- blame: {_BLAMES.get(rule.blame, rule.blame)}"
 
 
