@@ -65,10 +65,7 @@ def register_house(root: Path) -> None:
 
 # Of each command's words, `{posargs}` becomes what stands after `--`.
 HOUSE: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
-    "tests": (
-        "Run this repository's own tests with pytest, in two processes.",
-        (("pytest", "-n", "2", "--dist", "loadgroup", "{posargs}"),),
-    ),
+    "tests": ("Run this repository's own tests with pytest.", (("pytest", "{posargs}"),)),
     "lint": (
         "Check style and formatting with ruff.",
         (("ruff", "check", "."), ("ruff", "format", "--check", ".")),
