@@ -62,6 +62,18 @@ def changed(before: Mapping[str, object], now: Mapping[str, object]) -> list[str
     return [f"{what} were {before[what]}, are {now[what]}" for what in before if before[what] != now[what]]
 
 
+def nobodys() -> tuple[Things, str]:
+    """Things that are called like a run's and have no label of ours, and the name of an image that others made."""
+    name = new_run()
+    things = Things(
+        container=f"bystander-redis-{name}",
+        network=f"bystander-{name}",
+        volume=f"bystander-{name}",
+        tag=f"localhost/bystander:mine-{name}",
+    )
+    return things, f"localhost/bystander-image:mine-{name}"
+
+
 @contextlib.contextmanager
 def neighbours(ground: Ground, held: Lease) -> Iterator[Neighbours]:
     """A stack that a person has up, a run whose suite goes on, things of unknown owners and of nobody."""
@@ -76,19 +88,14 @@ def neighbours(ground: Ground, held: Lease) -> Iterator[Neighbours]:
         going.reach("its suite", lambda: going.said("Running Suite"), 240)
         all_of_them.runs = {"up": up, "going on": going.run}
 
-        bystander = Things(
-            container="bystander-redis-0badcafe",
-            network="bystander-0badcafe",
-            volume="bystander-0badcafe",
-            tag="localhost/bystander:mine-0badcafe",
-        )
+        bystander, of_another = nobodys()
         owners = {
             "alive": (held.run, held.owner),
             "another host's": (new_run(), replace(dead_owner(), host="elsewhere")),
             "another pid namespace's": (new_run(), replace(dead_owner(), namespace="1")),
             "nobody known's": (new_run(), "somebody/else's"),
         }
-        image = stack.enter_context(foreign_image(held, "localhost/bystander-image:mine-0badcafe"))
+        image = stack.enter_context(foreign_image(held, of_another))
         stack.callback(bystander.remove, engine)
         engine.create_network(bystander.network, {})
         engine.create_volume(bystander.volume, {})

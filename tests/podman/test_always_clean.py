@@ -20,10 +20,10 @@ from pathlib import Path
 
 import killing
 import pytest
-from beside import foreign_image
+from beside import foreign_image, nobodys
 from killing import Ground, Seen, new_run, until_clean, wait
 from moments import LAST_BUILD_STEP, Moment, is_in, logged, monitored, nonce_env, role, said, socket
-from owned import Things, container, dead_owner, image_of, marks_of, things_of
+from owned import container, dead_owner, image_of, marks_of, things_of
 
 from infra import labels, processes, sweep
 from infra.engine.client import Engine
@@ -47,24 +47,20 @@ def strangers(held: Lease, warm: Ground) -> Iterator[Callable[[], dict[str, list
     """Things without our labels, a run that is alive, one that a person was handed, and how they all are."""
     engine = held.engine.clone()
     handed = new_run()
-    bystander = Things(
-        container="bystander-redis-0badcafe",
-        network="bystander-0badcafe",
-        volume="bystander-0badcafe",
-        tag="localhost/bystander:mine-0badcafe",
-    )
+    bystander, of_another = nobodys()
     alive = kept = None
-    with foreign_image(held, "localhost/bystander-image:mine-0badcafe") as image:
+    with foreign_image(held, of_another) as image:
         try:
             engine.create_network(bystander.network, {})
             engine.create_volume(bystander.volume, {})
-            container(engine, bystander.container, "bystander-0badcafe", {}, bystander.volume)
+            container(engine, bystander.container, bystander.network, {}, bystander.volume)
             engine.tag(engine.image_id(image) or "", bystander.tag)
             alive = things_of(engine, held.run, held.owner)
             kept = things_of(engine, handed, dead_owner())
             engine.create_volume(sweep.marker(handed), marks_of(handed, held.owner) | {labels.KEPT: "infra.up"})
             everybody = {"bystander": bystander, "alive": alive, "kept": kept}
             yield lambda: {who: what.there(engine) for who, what in everybody.items()}
+            assert engine.image_id(of_another)
         finally:
             engine.remove_volume(sweep.marker(handed))
             for one in (bystander, alive, kept):
@@ -166,7 +162,7 @@ def test_nothing_of_the_killed_comes_back(
 
 
 def test_strangers_see_nothing_of_it(
-    strangers: Callable[[], dict[str, list[str]]], kills: dict[str, Future[Killed]], engine: Engine
+    strangers: Callable[[], dict[str, list[str]]], kills: dict[str, Future[Killed]]
 ) -> None:
     for future in kills.values():
         future.exception(240)
@@ -175,7 +171,6 @@ def test_strangers_see_nothing_of_it(
         assert len(what) == 4, (who, what)
         assert what[0].endswith(" running"), (who, what)
         assert what[3] != "image None", (who, what)
-    assert engine.image_id("localhost/bystander-image:mine-0badcafe")
 
 
 # -- owner and reaper
