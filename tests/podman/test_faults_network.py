@@ -88,7 +88,7 @@ def test_f14_what_is_told(faulty: Callable[..., Project]) -> None:
         remedy=f"kill {holder.pid}  # or use --ports auto",
         shows=[f"127.0.0.1:{port}: address already in use", f"listens on 127.0.0.1:{port}"],
     )
-    assert took(began) < 10
+    assert took(began) < 30
     written_down("F14", "another process listens on the port", fault, fault.report["duration_s"])
 
 
@@ -197,7 +197,7 @@ def test_f16_what_is_told(faulty: Callable[..., Project], socket_of_podman: Path
         remedy="invoke infra.doctor --fix  # macOS: podman machine stop && podman machine start",
         shows=["proxy already running"],
     )
-    assert took(shown_at) < 10
+    assert took(shown_at) < 30
     written_down("F16", "(message) in the engine's answer to a start", fault, took(shown_at))
 
 
@@ -248,7 +248,7 @@ def test_f18_what_is_told(faulty: Callable[..., Project], tmp_path: Path, podman
         says=["yonder.toml: ports.server.http: port ", 'is also ports.server.http of service "wired"'],
         remedy=f"${{EDITOR:-vi}} {services}/yonder.toml  # ports.server.http",
     )
-    assert took(began) < 10
+    assert took(began) < 30
     assert podman.left_of(fault.report["run"]) == []
     assert fault.report["steps"] == [], "nothing is started"
     written_down("F18", "two services with one port", fault, fault.report["duration_s"])
@@ -274,7 +274,7 @@ def test_f19_what_is_told(faulty: Callable[..., Project], podman: Podman) -> Non
         remedy=f"podman network rm {name}  # or another --run",
         shows=["already"],
     )
-    assert took(began) < 10
+    assert took(began) < 30
     written_down("F19", "a network of the run's name is made first", fault, fault.report["duration_s"])
 
 
