@@ -124,10 +124,18 @@ def is_installed() -> bool:
     return any(Path(__file__).is_relative_to(sysconfig.get_path(name)) for name in ("purelib", "platlib"))
 
 
+def nox_command() -> str:
+    """Return the command that is nox in a root: the python3 of a host can run the noxfile of a checkout alone."""
+    return f"{shlex.quote(sys.executable)} -m nox" if is_installed() else "python3 noxfile.py"
+
+
 def upgrade() -> str:
-    """Return the command that brings a newer version of this."""
+    """Return the command that brings a newer version of this, wherever it is typed."""
+    home = Path(__file__).resolve().parents[2]
     found = metadata.packages_distributions().get("infra")
-    return f"{shlex.quote(sys.executable)} -m pip install -U {found[0]}" if found else "git pull"
+    if found and not (home / ".git").exists():
+        return f"{shlex.quote(sys.executable)} -m pip install -U {found[0]}"
+    return f"git -C {shlex.quote(str(home))} pull"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
