@@ -41,9 +41,9 @@ class Rule:
     """One cause. `message` and `hint` are templates over the facts' and the matcher's values.
 
     `hint` is a line for a shell: a command, and after `#` words for a person; `{nox}` in it is how nox is called
-    here. What it means is in pages.md. A rule without `when` is raised where it is seen, and says there what it has seen. Blame
-    `component` is the product's where its image is built from the workspace or it is a job, else the infrastructure's; `raised` is
-    said where it is raised.
+    here. What it means is in pages.md. A rule without `when` is raised where it is seen, and says there what it has
+    seen. Blame `component` is the product's where its image is built from the workspace or it is a job, else the
+    infrastructure's; `raised` is said where it is raised.
     """
 
     reference: str
