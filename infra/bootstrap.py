@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from infra.catalog.names import TIERS, is_installed, locations, names, nearest
+from infra.catalog.names import TIERS, is_installed, locations, names, nearest, nox_command
 from infra.errors import InfraError, Invalid, Unavailable
 from infra.tools import TOOLS, Tool, installation, missing
 
@@ -39,7 +39,7 @@ def main(root: Path, argv: Sequence[str]) -> NoReturn:
     sessions = requested(argv)
     try:
         if hint := unknown_suite(root, sessions):
-            raise Invalid(hint, reference="unknown-session", remedy="python3 noxfile.py -l")
+            raise Invalid(hint, reference="unknown-session", remedy=f"{nox_command()} -l")
         if "bootstrap" in sessions:
             install(missing(wanted(sessions)))
         python = ensure_venv(root)

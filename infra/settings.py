@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from infra import retry
-from infra.catalog.names import Unreadable, toml
+from infra.catalog.names import Unreadable, tool_infra
 from infra.errors import Invalid, edit
 
 ImagesMode = Literal["auto", "registry", "local"]
@@ -35,7 +35,7 @@ class Settings:
 
 def read(root: Path, environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings of the repository at `root`. Raises `Invalid`."""
-    table = _table(root / "pyproject.toml")
+    table = _table(root)
     mode = environ.get("INFRA_IMAGES") or "auto"
     for known in get_args(ImagesMode):
         if mode == known:
@@ -54,24 +54,19 @@ def read(root: Path, environ: Mapping[str, str] = os.environ) -> Settings:
     )
 
 
-def _table(pyproject: Path) -> dict[str, object]:
-    if not pyproject.is_file():
-        return {}
+def _table(root: Path) -> dict[str, object]:
+    pyproject = root / "pyproject.toml"
     try:
-        tool = toml(pyproject).get("tool", {})
+        table = tool_infra(root) or {}
     except Unreadable as error:
-        raise Invalid(str(error), reference="settings", remedy=edit(pyproject)) from error
-    table = tool.get("infra", {}) if isinstance(tool, dict) else {}
-    if not isinstance(table, dict):
-        message = f"{pyproject}: tool.infra: must be a table with catalog and workspace"
-        raise Invalid(message, reference="settings", remedy=edit(pyproject, "[tool.infra]"))
+        raise Invalid(str(error), reference="settings", remedy=edit(pyproject, error.key)) from error
     if unknown := table.keys() - {"catalog", "workspace"}:
         raise Invalid(
             f"{pyproject}: tool.infra.{min(unknown)}: unknown key (known: catalog, workspace)",
             reference="settings",
             remedy=edit(pyproject, f"tool.infra.{min(unknown)}"),
         )
-    return dict(table)
+    return table
 
 
 def _folder(root: Path, key: str, given: str | None, table: Mapping[str, object], default: str) -> Path:

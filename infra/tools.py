@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.catalog.names import nox_command
 from infra.errors import Unavailable
 
 # Beside PATH: where Podman's own helpers are, and what PATH lacks for people who are not root.
@@ -240,6 +241,6 @@ def not_installed(command: str) -> Unavailable:
     return Unavailable(
         f"{command} is not installed",
         reference="tool-missing",
-        remedy=known.install_command if known else "python3 noxfile.py -s bootstrap",
+        remedy=known.install_command if known else f"{nox_command()} -s bootstrap",
         blame="user",
     )

@@ -69,11 +69,12 @@ class Names:
 
 
 class Unreadable(Exception):
-    """A TOML file that says nothing to us: its path, and why in one line."""
+    """A TOML file that says nothing to us: its path, why in one line, and the key that it is about."""
 
-    def __init__(self, path: Path, why: str) -> None:
+    def __init__(self, path: Path, why: str, key: str = "") -> None:
         super().__init__(f"{plain(str(path))}: {plain(why)}")
         self.why = why
+        self.key = key
 
 
 def locations(root: Path, environ: Mapping[str, str]) -> Locations:
@@ -83,7 +84,7 @@ def locations(root: Path, environ: Mapping[str, str]) -> Locations:
     nothing; `names` reports it.
     """
     try:
-        table = _tool_infra(root)
+        table = tool_infra(root) or {}
     except Unreadable:
         table = {}
     catalog = environ.get("INFRA_CATALOG") or table.get("catalog") or DEFAULT_CATALOG
@@ -96,7 +97,7 @@ def names(root: Path, environ: Mapping[str, str]) -> Names:
     suites: list[SuiteName] = []
     problems: list[str] = []
     try:
-        _tool_infra(root)
+        tool_infra(root)
     except Unreadable as error:
         problems.append(str(error))
     services = locations(root, environ).catalog / "services"
@@ -123,10 +124,18 @@ def is_installed() -> bool:
     return any(Path(__file__).is_relative_to(sysconfig.get_path(name)) for name in ("purelib", "platlib"))
 
 
+def nox_command() -> str:
+    """Return the command that is nox in a root: the python3 of a host can run the noxfile of a checkout alone."""
+    return f"{shlex.quote(sys.executable)} -m nox" if is_installed() else "python3 noxfile.py"
+
+
 def upgrade() -> str:
-    """Return the command that brings a newer version of this."""
+    """Return the command that brings a newer version of this, wherever it is typed."""
+    home = Path(__file__).resolve().parents[2]
     found = metadata.packages_distributions().get("infra")
-    return f"{shlex.quote(sys.executable)} -m pip install -U {found[0]}" if found else "git pull"
+    if found and not (home / ".git").exists():
+        return f"{shlex.quote(sys.executable)} -m pip install -U {found[0]}"
+    return f"git -C {shlex.quote(str(home))} pull"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -176,11 +185,24 @@ def _is_word(text: str) -> bool:
     return re.fullmatch(NAME, text) is not None
 
 
-def _tool_infra(root: Path) -> dict[str, object]:
+def tool_infra(root: Path) -> dict[str, object] | None:
+    """Return `[tool.infra]` of pyproject.toml, None where there is none.
+
+    Raises `Unreadable`, also where it is no table, or a folder's name in it is none.
+    """
     path = root / "pyproject.toml"
-    tool = toml(path).get("tool", {}) if path.exists() else {}
-    table = tool.get("infra", {}) if isinstance(tool, dict) else {}
-    return dict(table) if isinstance(table, dict) else {}
+    tool = toml(path).get("tool") if path.exists() else None
+    if not isinstance(tool, dict) or "infra" not in tool:
+        return None
+    table = tool["infra"]
+    if not isinstance(table, dict):
+        raise Unreadable(path, "tool.infra: must be a table with catalog and workspace", "[tool.infra]")
+    for key in ("catalog", "workspace"):
+        folder = table.get(key, ".")
+        if not isinstance(folder, str) or not folder.strip() or "\0" in folder:
+            key = f"tool.infra.{key}"
+            raise Unreadable(path, f"{key}: must be a text that is not empty, the path of a folder", key)
+    return dict(table)
 
 
 def toml(path: Path) -> dict[str, object]:

@@ -37,7 +37,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         reference="unknown-run", blame="user", hint="invoke infra.status  # the runs that have anything in the engine"
     ),
-    Rule(reference="unknown-session", blame="user", hint="python3 noxfile.py -l  # the sessions that there are"),
+    Rule(reference="unknown-session", blame="user", hint="{nox} -l  # the sessions that there are"),
     Rule(reference="unknown-cause", blame="user", hint="invoke infra.explain all  # the references that there are"),
     Rule(
         reference="run-name", blame="user", hint="invoke infra.status  # leave --run out: a run finds a name for itself"
@@ -63,7 +63,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(reference="catalogue", blame="user", hint="${{EDITOR:-vi}} {file}  # the key that the message names"),
     Rule(
-        reference="newer-schema", blame="user", hint="python3 -m pip install -U {package}  # or git pull, in a checkout"
+        reference="newer-schema", blame="user", hint="python3 -m pip install -U {package}  # or git -C {checkout} pull"
     ),
     Rule(reference="not-begun", blame="user", hint="cd {workspace} && infra-init  # a folder that is writable"),
     Rule(

@@ -31,7 +31,7 @@ RULES = (
             r"this version of runc doesn't work on cgroups v2",
         ),
         message="the OCI runtime does not fit this host: {line}",
-        hint="python3 noxfile.py -s bootstrap && unset CONTAINER_HOST  # installs runc, which a run's own service uses",
+        hint="{nox} -s bootstrap && unset CONTAINER_HOST  # installs runc, which a run's own service uses",
     ),
     Rule(
         reference="limits-too-low",
@@ -80,7 +80,7 @@ RULES = (
             r"(?P<tool>slirp4netns|pasta).*(?:executable file not found|not found)",
         ),
         message="rootless networks need {tool}, which is not installed",
-        hint="python3 noxfile.py -s bootstrap  # installs it",
+        hint="{nox} -s bootstrap  # installs it",
     ),
     Rule(
         reference="mount-not-shared",

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from infra.catalog.names import nox_command
 from infra.causes.facts import Doing, Facts
 from infra.errors import Blame
 from infra.placeholders import plain
@@ -29,7 +30,7 @@ class Match:
 
 
 # Values that are commands themselves.
-COMMANDS = ("engine_fix", "engine_serve", "disk_fix", "again")
+COMMANDS = ("engine_fix", "engine_serve", "disk_fix", "again", "nox")
 _SIGNALS = 128
 
 Matcher = Callable[[Facts], Match | None]
@@ -39,10 +40,10 @@ Matcher = Callable[[Facts], Match | None]
 class Rule:
     """One cause. `message` and `hint` are templates over the facts' and the matcher's values.
 
-    `hint` is a line for a shell: a command, and after `#` words for a person. What it means is in
-    pages.md. A rule without `when` is raised where it is seen, and says there what it has seen. Blame `component` is
-    the product's where its image is built from the workspace or it is a job, else the infrastructure's; `raised` is
-    said where it is raised.
+    `hint` is a line for a shell: a command, and after `#` words for a person; `{nox}` in it is how nox is called
+    here. What it means is in pages.md. A rule without `when` is raised where it is seen, and says there what it has
+    seen. Blame `component` is the product's where its image is built from the workspace or it is a job, else the
+    infrastructure's; `raised` is said where it is raised.
     """
 
     reference: str
@@ -54,13 +55,14 @@ class Rule:
     @property
     def shown_hint(self) -> str:
         """The hint with what is known only of a fault in angle brackets, and the newest run's folder."""
-        return self.hint.format_map(_Blanks()).replace("{folder}", ".infra/runs/latest")
+        return self.hint.format_map(_Blanks(nox=nox_command())).replace("{folder}", ".infra/runs/latest")
 
 
 def filled_hint(rule: Rule, values: Mapping[str, str]) -> str:
     """Return the hint over values. Those in the command are quoted: what a log has said is no part of a command."""
     command, mark, words = rule.hint.partition("  # ")
     quoted = Values({key: value if key in COMMANDS else _word(value) for key, value in values.items()})
+    quoted["nox"] = nox_command()
     return command.format_map(quoted) + mark + plain(words.format_map(values))
 
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 from infra.causes.rules import Rule
 
 RULES: tuple[Rule, ...] = (
-    Rule(reference="tool-missing", blame="user", hint="python3 noxfile.py -s bootstrap  # installs it, or says how"),
+    Rule(reference="tool-missing", blame="user", hint="{nox} -s bootstrap  # installs it, or says how"),
     Rule(
         reference="install-failed",
         blame="infrastructure",
-        hint="python3 noxfile.py -s bootstrap  # again, when its own message above is dealt with",
+        hint="{nox} -s bootstrap  # again, when its own message above is dealt with",
     ),
     Rule(reference="venv", blame="infrastructure", hint="ls -ld .  # the folder of noxfile.py must be writable"),
-    Rule(reference="podman-missing", blame="user", hint="python3 noxfile.py -s bootstrap  # installs it, or says how"),
+    Rule(reference="podman-missing", blame="user", hint="{nox} -s bootstrap  # installs it, or says how"),
     Rule(reference="podman-too-old", blame="user", hint="podman version  # install a newer one where it is served"),
-    Rule(
-        reference="mmdebstrap-missing", blame="user", hint="python3 noxfile.py -s bootstrap  # installs it, or says how"
-    ),
+    Rule(reference="mmdebstrap-missing", blame="user", hint="{nox} -s bootstrap  # installs it, or says how"),
     Rule(
         reference="no-connection", blame="user", hint="podman system connection list  # or unset CONTAINER_CONNECTION"
     ),

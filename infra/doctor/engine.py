@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from infra import buildah, cache, forwardings, labels, ports, sweep
+from infra.catalog.names import nox_command
 from infra.doctor.checks import GB, Check, failure, ok, warning
 from infra.doctor.wants import WantedPort, Wants
 from infra.engine import store
@@ -28,7 +29,7 @@ def version(told: str) -> Check:
     """Judge the engine's version; one that is too old was refused when it was found."""
     oldest = ".".join(map(str, OLDEST))
     if numbers(told) < OLDEST:
-        return failure("version", f"Podman {told}; {oldest} is the oldest supported", "python3 noxfile.py -s bootstrap")
+        return failure("version", f"Podman {told}; {oldest} is the oldest supported", f"{nox_command()} -s bootstrap")
     return ok("version", f"Podman {told}; {oldest} is the oldest supported")
 
 

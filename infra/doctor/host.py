@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from infra import tools
+from infra.catalog.names import nox_command
 from infra.disks import Disk
 from infra.doctor.checks import Check, failure, ok, unchecked, warning
 from infra.doctor.facts import Go, Power, Rootless
@@ -154,7 +155,7 @@ def tool_chain(missing: Sequence[Tool]) -> Check:
 def go(found: str, version: tuple[int, ...], modules: Sequence[Go]) -> Check:
     """Judge what Go suites need: a go, and a module that requires the runner."""
     if not found:
-        return failure("go", "go is not installed", "python3 noxfile.py -s bootstrap")
+        return failure("go", "go is not installed", f"{nox_command()} -s bootstrap")
     for one in modules:
         if not one.module:
             return failure("go", f"{one.folder} is in no Go module", f"cd {shlex.quote(one.folder)} && go mod init")
@@ -166,14 +167,14 @@ def go(found: str, version: tuple[int, ...], modules: Sequence[Go]) -> Check:
     if version and newest.wants > version:
         wanted = ".".join(map(str, newest.wants))
         seen = f"{found} is {dotted}, and {newest.module} wants {wanted}: go fetches that first"
-        return warning("go", seen, "python3 noxfile.py -s bootstrap")
+        return warning("go", seen, f"{nox_command()} -s bootstrap")
     return ok("go", f"{found} {dotted}") if version else unchecked("go", f"{found} does not say its version")
 
 
 def python(found: str, *, pytest: bool) -> Check:
     """Judge what Python suites without requirements of their own need."""
     if not found:
-        return failure("python", "python3 is not installed", "python3 noxfile.py -s bootstrap")
+        return failure("python", "python3 is not installed", f"{nox_command()} -s bootstrap")
     if not pytest:
         return failure("python", f"{found} has no pytest", f"{shlex.quote(found)} -m pip install pytest")
     return ok("python", f"{found} with pytest")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from infra.catalog import names, schema
-from infra.catalog.names import Unreadable, toml
+from infra.catalog.names import Unreadable, toml, tool_infra
 from infra.errors import Invalid, edit
 from infra.placeholders import nearest, plain
 
@@ -29,6 +30,7 @@ _PORTS = {"@POSTGRES_PORT@": 15432, "@REDIS_PORT@": 16479}
 _WANTED = {
     "noxfile.py": ("register_services", "register_services(Path(__file__).parent), of infra.sessions"),
     "tasks.py": ("infra.tasks", "from infra.tasks import namespace"),
+    "tasks/__init__.py": ("infra.tasks", "from infra.tasks import namespace"),
     "go.mod": ("gotest.tools/gotestsum", "its test runner: go get -tool gotest.tools/gotestsum"),
     ".gitignore": (".infra", "/.infra/"),
 }
@@ -55,11 +57,9 @@ def write(root: Path, service: str, language: str) -> Done:
         raise Invalid(what, reference="arguments", remedy="infra-init --service shop")
     _check_root(root)
     pyproject = root / "pyproject.toml"
-    document = _document(pyproject)
-    tool = document.get("tool")
-    table = tool.get("infra") if isinstance(tool, dict) else None
-    settled = table if isinstance(table, dict) else {}
-    catalog = root / str(settled.get("catalog", names.DEFAULT_CATALOG if settled else CATALOG))
+    table = _table(root)
+    settled = {"catalog": CATALOG} if table is None else table
+    catalog = root / str(settled.get("catalog", names.DEFAULT_CATALOG))
     workspace = root / str(settled.get("workspace", "."))
     if not language:
         language = "go" if (workspace / "go.mod").exists() else "python"
@@ -70,18 +70,21 @@ def write(root: Path, service: str, language: str) -> Done:
     wanted = {_place(path, root, catalog, workspace): text for path, text in made.items()}
     wanted |= {catalog / "schema" / name: text for name, text in schema.documents().items()}
     try:
-        said = [] if isinstance(table, dict) else [_add_table(pyproject)]
+        _check_places((pyproject, *wanted), changed=() if table is not None else (pyproject,))
+        said = [] if table is not None else [_add_table(pyproject)]
         to_add = []
         for path, text in wanted.items():
             said.append(_write(path, text))
-            word, what = _WANTED.get(path.name, ("", ""))
+            shown = path.relative_to(root) if path.is_relative_to(root) else path
+            word, what = _WANTED.get(path.name) or _WANTED.get(str(shown), ("", ""))
             if word not in path.read_text(encoding="utf-8", errors="replace"):
-                to_add.append(f"{path.relative_to(root)} is yours: {what}")
+                to_add.append(f"{shown} is yours: {what}")
     except OSError as error:
+        place = plain(str(error.filename or root))
         raise Invalid(
-            f"{error.filename}: cannot be written: {error.strerror}",
+            f"{place}: cannot be written: {error.strerror}",
             reference="not-begun",
-            remedy=f"ls -ld {shlex.quote(str(root))}  # it must be writable",
+            remedy=f"ls -ld {shlex.quote(place)}  # it, and its folder, must be writable",
         ) from error
     return Done(said=tuple(said), to_add=tuple(to_add))
 
@@ -100,18 +103,43 @@ def _check_root(root: Path) -> None:
             )
 
 
-def _document(pyproject: Path) -> Mapping[str, object]:
-    """Return what pyproject.toml says. Raises `Invalid` where it is none, or cannot take a table at its end."""
-    if not pyproject.exists():
-        return {}
+def _table(root: Path) -> dict[str, object] | None:
+    """Return `[tool.infra]`. Raises `Invalid` where it is wrong, or there is none and none can stand at the end."""
+    pyproject = root / "pyproject.toml"
     try:
-        document = toml(pyproject)
-        if "infra" not in dict(document.get("tool") or {}):  # type: ignore[call-overload]
-            tomllib.loads(f"{pyproject.read_text(encoding='utf-8')}\n{TABLE}")
-    except (Unreadable, tomllib.TOMLDecodeError, TypeError, ValueError) as error:
-        said = str(error) if isinstance(error, Unreadable) else f"{pyproject}: no [tool.infra] can stand at its end"
-        raise Invalid(said, reference="settings", remedy=edit(pyproject, "[tool.infra]")) from error
-    return document
+        table = tool_infra(root)
+    except Unreadable as error:
+        raise Invalid(str(error), reference="settings", remedy=edit(pyproject, error.key or "[tool.infra]")) from error
+    if table is None and pyproject.exists():
+        try:
+            tool = tomllib.loads(f"{pyproject.read_text(encoding='utf-8')}\n{TABLE}")["tool"]
+        except ValueError:
+            tool = None
+        if not isinstance(tool, dict):  # in an array of tables it would be a part of the last
+            message = f"{plain(str(pyproject))}: no [tool.infra] can stand at its end"
+            raise Invalid(message, reference="settings", remedy=edit(pyproject, "[tool.infra]"))
+    return table
+
+
+def _check_places(paths: Iterable[Path], changed: Iterable[Path]) -> None:
+    """Raise `Invalid` where a file cannot be kept, changed or written: nothing is begun that cannot be ended."""
+    for path in paths:
+        over = next(one for one in path.parents if os.path.lexists(one))
+        if not over.is_dir():
+            problem, place = "is no folder", over
+        elif os.path.lexists(path):
+            rights = os.R_OK | (os.W_OK if path in changed else 0)
+            lacks = "" if os.access(path, rights) else "cannot be read" if path not in changed else "cannot be changed"
+            problem, place = lacks if path.is_file() else "is no file", path
+        else:
+            problem, place = "" if os.access(over, os.W_OK | os.X_OK) else "cannot be written to", over
+        if problem:
+            there = ", but a link to nothing" if place.is_symlink() and not place.exists() else ""
+            raise Invalid(
+                f"{plain(str(place))}: {problem}{there}",
+                reference="not-begun",
+                remedy=f"ls -ld {shlex.quote(plain(str(place)))}  # {plain(str(path))} is to be a file there",
+            )
 
 
 def _add_table(pyproject: Path) -> str:
@@ -161,6 +189,9 @@ def _place(path: str, root: Path, catalog: Path, workspace: Path) -> Path:
     folder, _, rest = path.partition("/")
     if folder == CATALOG:
         return catalog / rest
+    package = root / "tasks" / "__init__.py"
+    if path == "tasks.py" and package.is_file() and not (root / path).exists():  # invoke prefers the file
+        return package
     return (root if path in ("noxfile.py", "tasks.py", ".gitignore") else workspace) / path
 
 
@@ -174,7 +205,7 @@ def _taken(catalog: Path) -> set[int]:
             yield from numbers(one)
 
     found: set[int] = set()
-    for path in (catalog / "services").glob("*.toml"):
+    for path in (catalog / "dev.toml", *(catalog / "services").glob("*.toml")):
         try:
             document = toml(path)
         except Unreadable:

@@ -25,10 +25,13 @@ if TYPE_CHECKING:
 
 
 def root() -> Path:
-    """Return the folder of tasks.py: invoke changes nothing, so it is where the module was loaded from."""
+    """Return the folder of tasks.py, or of tasks/: invoke changes nothing, so it is where that was loaded from."""
     tasks = sys.modules.get("tasks")
     file = getattr(tasks, "__file__", None)
-    return Path(file).resolve().parent if file else Path.cwd()
+    if not file:
+        return Path.cwd()
+    folder = Path(file).resolve().parent
+    return folder.parent if Path(file).name == "__init__.py" else folder
 
 
 def read_settings() -> Settings:

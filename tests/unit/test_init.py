@@ -90,6 +90,65 @@ def test_a_table_that_is_there_says_where_the_files_go(tmp_path: Path) -> None:
     assert not (tmp_path / "catalog").exists()
 
 
+def test_an_empty_table_is_one_and_its_files_go_where_settings_look(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool.infra]\n")
+    init.write(tmp_path, "shop", "python")
+    assert (tmp_path / "pyproject.toml").read_text() == "[tool.infra]\n"
+    assert read(tmp_path, {}).catalog == tmp_path / "infra/catalog"
+    assert load(tmp_path / "infra/catalog").service("shop").language == "python"
+    assert not (tmp_path / "catalog").exists()
+
+
+def test_a_workspace_elsewhere_is_shown_by_its_path(tmp_path: Path) -> None:
+    root, workspace = tmp_path / "root", tmp_path / "work"
+    root.mkdir()
+    workspace.mkdir()
+    (workspace / "go.mod").write_text("module example.test/mine\n\ngo 1.24.0\n")
+    (root / "pyproject.toml").write_text(f'[tool.infra]\nworkspace = "{workspace}"\n')
+    done = init.write(root, "shop", "")
+    assert (workspace / "test/integration/shop/suite_test.go").is_file()
+    assert done.to_add == (f"{workspace}/go.mod is yours: its test runner: go get -tool gotest.tools/gotestsum",)
+
+
+@pytest.mark.parametrize(
+    ("text", "to_add"),
+    [
+        ("from infra.tasks import namespace\n", ()),
+        ("", ("tasks/__init__.py is yours: from infra.tasks import namespace",)),
+    ],
+)
+def test_a_package_of_tasks_is_ones_own_and_gets_no_file_beside_it(
+    text: str, to_add: tuple[str, ...], tmp_path: Path
+) -> None:
+    package = tmp_path / "tasks" / "__init__.py"
+    package.parent.mkdir()
+    package.write_text(text)
+    done = init.write(tmp_path, "shop", "python")
+    assert f"kept {package}" in done.said
+    assert done.to_add == to_add
+    assert not (tmp_path / "tasks.py").exists()
+    assert package.read_text() == text
+
+
+def test_tasks_of_a_package_have_the_folder_above_it_for_root(tmp_path: Path) -> None:
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "__init__.py").write_text("from infra.tasks import namespace\n")
+    env = {**os.environ, "PYTHONPATH": str(Path(init.__file__).parents[2])}
+    for arguments in (["infra.init", "--service", "shop", "--language", "python"], ["infra.plan", "--service", "shop"]):
+        command = [sys.executable, "-m", "invoke", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "catalog/services/shop.toml").is_file()
+    assert list((tmp_path / "tasks").glob("*.toml")) == []
+
+
+def test_the_development_stacks_ports_are_taken(tmp_path: Path) -> None:
+    (tmp_path / "catalog").mkdir()
+    (tmp_path / "catalog/dev.toml").write_text('stack = ["postgres"]\n[ports]\npostgres = 15432\n')
+    init.write(tmp_path, "shop", "python")
+    assert load(tmp_path / "catalog").services["shop"].ports == {"postgres": 15433}
+
+
 def test_the_language_is_gos_where_there_is_a_module(tmp_path: Path) -> None:
     (tmp_path / "go.mod").write_text("module example.test/mine\n\ngo 1.24.0\n")
     done = init.write(tmp_path, "shop", "")
@@ -116,6 +175,13 @@ def test_a_noxfile_and_a_tasks_file_of_ones_own_are_kept_and_what_they_lack_is_s
         ("shop", "go", "x = [", "not valid TOML"),
         ("shop", "go", "tool = { x = 1 }", "no [tool.infra] can stand at its end"),
         ("shop", "go", "tool = 3", "no [tool.infra] can stand at its end"),
+        ("shop", "go", "[[tool]]\nx = 1", "no [tool.infra] can stand at its end"),
+        ("shop", "go", "[[tool.infra]]\n", "tool.infra: must be a table"),
+        ("shop", "go", '[tool]\ninfra = "x"\n', "tool.infra: must be a table"),
+        ("shop", "go", '[tool.infra]\ncatalog = ""\n', "tool.infra.catalog: must be a text that is not empty"),
+        ("shop", "go", "[tool.infra]\ncatalog = 3\n", "tool.infra.catalog: must be a text that is not empty"),
+        ("shop", "go", '[tool.infra]\nworkspace = ["a"]\n', "tool.infra.workspace: must be a text that is not empty"),
+        ("shop", "go", '[tool.infra]\ncatalog = "a\\u0000b"\n', "tool.infra.catalog: must be a text"),
     ],
 )
 def test_what_is_refused_has_written_nothing(
@@ -141,12 +207,37 @@ def test_a_folder_that_is_not_there_and_a_package_that_hides_this_one(tmp_path: 
         init.write(tmp_path, "stock", "go")
 
 
-def test_a_file_where_a_folder_has_to_be_is_one_message(tmp_path: Path) -> None:
-    (tmp_path / "catalog").write_text("a file\n")
+@pytest.mark.parametrize(
+    ("name", "kind", "says"),
+    [
+        ("catalog", "file", "is no folder"),
+        ("tests", "file", "is no folder"),
+        ("tests/integration", "link", "is no folder, but a link to nothing"),
+        ("noxfile.py", "folder", "is no file"),
+        ("noxfile.py", "link", "is no file, but a link to nothing"),
+        ("pyproject.toml", "link", "is no file, but a link to nothing"),
+        (".gitignore", "folder", "is no file"),
+        ("catalog/schema", "file", "is no folder"),
+    ],
+)
+def test_what_is_of_the_wrong_kind_is_one_message_before_anything_is_written(
+    name: str, kind: str, says: str, tmp_path: Path
+) -> None:
+    wrong = tmp_path / name
+    wrong.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "file":
+        wrong.write_text("a file\n")
+    elif kind == "folder":
+        wrong.mkdir()
+    else:
+        wrong.symlink_to("nowhere")
+    before = sorted(tmp_path.rglob("*"))
     with pytest.raises(Invalid) as raised:
-        init.write(tmp_path, "shop", "go")
+        init.write(tmp_path, "shop", "python")
     assert raised.value.reference == "not-begun"
-    assert str(tmp_path / "catalog") in raised.value.message
+    assert raised.value.message == f"{wrong}: {says}"
+    assert raised.value.remedy.startswith(f"ls -ld {wrong}  # ")
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize(("folder", "name"), [("My Shop", "my-shop"), ("42", "shop"), ("shop.v2", "shop-v2")])

@@ -1,12 +1,16 @@
 """What is released: the wheel and the sdist as they are built, every file of them."""
 
+import json
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tomllib
+import venv
 import zipfile
 from email.parser import HeaderParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from given import ROOT
@@ -110,3 +114,50 @@ def test_who_installs_it_gets_what_it_imports_and_no_tool_of_its_developers(dist
     assert wanted == {Requirement(line).name for line in project["dependencies"]}
     assert "infra-init = infra.init.__main__:main" in points
     assert "infra = infra.pytest_plugin" in points
+
+
+REMEDIES = """
+import json
+from infra.catalog.names import upgrade
+from infra.causes.facts import Facts
+from infra.causes.table import BY_REFERENCE, find
+from infra.doctor import engine, host
+from infra.tools import not_installed
+found = find(Facts(doing="gate", step="job", said="could not find slirp4netns"))
+checks = (engine.version("1.0.0"), host.go("", (), ()), host.python("", pytest=False))
+print(json.dumps({
+    "bootstrap": [not_installed("no-such-tool").remedy, found.remedy, *(one.fix for one in checks)],
+    "hints": [BY_REFERENCE[name].shown_hint for name in ("tool-missing", "runtime-unfit", "unknown-session")],
+    "upgrade": upgrade(),
+}))
+"""
+
+
+def said(python: Path, folder: Path, path: str = "") -> dict[str, Any]:
+    env = {"PYTHONPATH": path} if path else {}
+    done = subprocess.run([python, "-c", REMEDIES], cwd=folder, env=env, capture_output=True, text=True, check=True)
+    return dict(json.loads(done.stdout))
+
+
+def test_remedies_name_a_python_that_has_it_where_it_is_installed(dist: Path, tmp_path: Path) -> None:
+    venv.create(tmp_path / "venv", symlinks=True)
+    (packages,) = (tmp_path / "venv/lib").glob("python3*/site-packages")
+    with zipfile.ZipFile(dist / f"{NAME}-py3-none-any.whl") as archive:
+        archive.extractall(packages)
+    (packages / "what-it-imports.pth").write_text(sysconfig.get_path("purelib"))
+    python = tmp_path / "venv/bin/python"
+    told = said(python, tmp_path)
+    assert [one.partition("  # ")[0] for one in told["bootstrap"]] == [f"{python} -m nox -s bootstrap"] * 5
+    assert [one.removeprefix(f"{python} -m nox -") for one in told["hints"]] == [
+        "s bootstrap  # installs it, or says how",
+        "s bootstrap && unset CONTAINER_HOST  # installs runc, which a run's own service uses",
+        "l  # the sessions that there are",
+    ]
+    assert told["upgrade"] == f"{python} -m pip install -U {metadata(dist)['Name']}"
+
+
+def test_remedies_of_a_checkout_are_its_noxfile_and_a_pull_there(tmp_path: Path) -> None:
+    told = said(Path(sys.executable), tmp_path, str(ROOT))
+    assert [one.partition("  # ")[0] for one in told["bootstrap"]] == ["python3 noxfile.py -s bootstrap"] * 5
+    assert told["hints"][2] == "python3 noxfile.py -l  # the sessions that there are"
+    assert told["upgrade"] == f"git -C {ROOT} pull"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from infra import rundir, settings
+from infra.catalog.names import locations, names
 from infra.errors import Invalid
 
 
@@ -155,7 +156,11 @@ def test_keep_is_on_for_anything_but_nothing_and_0(value: str, keep: bool, root:
         ("[tool]\ninfra = 5\n", {}, ("pyproject.toml: tool.infra: must be a table",)),
         ('[tool.infra]\ncatalog = "nowhere"\n', {}, ("tool.infra.catalog: no folder at ", "nowhere")),
         ('[tool.infra]\nworkspace = "nowhere"\n', {}, ("tool.infra.workspace: no folder at ",)),
-        ("[tool.infra]\nworkspace = 5\n", {}, ("tool.infra.workspace: no folder at ",)),
+        ("[[tool.infra]]\n", {}, ("pyproject.toml: tool.infra: must be a table",)),
+        ("[tool.infra]\nworkspace = 5\n", {}, ("tool.infra.workspace: must be a text that is not empty",)),
+        ('[tool.infra]\ncatalog = ""\n', {}, ("tool.infra.catalog: must be a text that is not empty",)),
+        ('[tool.infra]\ncatalog = ["a"]\n', {}, ("tool.infra.catalog: must be a text that is not empty",)),
+        ('[tool.infra]\ncatalog = "a\\u0000b"\n', {}, ("tool.infra.catalog: must be a text",)),
         ("", {"INFRA_CATALOG": "/nowhere"}, ("INFRA_CATALOG: no folder at /nowhere",)),
         ("", {"INFRA_WORKSPACE": "/nowhere"}, ("INFRA_WORKSPACE: no folder at /nowhere",)),
         ("", {"INFRA_IMAGES": "lokal"}, ('INFRA_IMAGES is "lokal"', "auto, registry, local")),
@@ -169,6 +174,13 @@ def test_wrong_settings_are_invalid_with_where_and_what(
         settings.read(root, environ)
     assert raised.value.exit_code == 78
     assert [words for words in says if words not in raised.value.message] == []
+
+
+@pytest.mark.parametrize("value", ['""', "3", '["a"]', '"a\\u0000b"'])
+def test_a_list_of_sessions_says_that_a_folders_name_is_none(value: str, root: Path) -> None:
+    table(root, f"[tool.infra]\ncatalog = {value}\n")
+    assert locations(root, {}).catalog == root / "infra/catalog"
+    assert names(root, {}).problems[0].startswith(f"{root}/pyproject.toml: tool.infra.catalog: must be a text")
 
 
 def test_where_nothing_names_a_catalogue_a_person_is_told_how_to_begin(tmp_path: Path) -> None:
