@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from infra.errors import Blame, Cause, Outcome
+from infra.masked_report import masked
 from infra.placeholders import one_line
 from infra.plan import Plan
 from infra.report import Case, Report, StepResult
@@ -61,10 +62,11 @@ class GitHubReporter(Reporter):
         self._open = False
 
     def run_finished(self, report: Report) -> None:
+        report = masked(report, self._mask)  # before anything of it is cut short or escaped
         self._unfold()
         self._command(*self._annotations(report), stop=False)
         if path := self._environ.get("GITHUB_STEP_SUMMARY"):
-            text = self._mask(summary(report, self._environ)).encode("utf-8", "replace")[:_SUMMARY_BYTES]
+            text = summary(report, self._environ).encode("utf-8", "replace")[:_SUMMARY_BYTES]
             with Path(path).open("ab") as file:
                 file.write(text.decode("utf-8", "ignore").encode())
 
@@ -90,14 +92,13 @@ class GitHubReporter(Reporter):
             level = "warning" if report.goes_again else "error"
             where = f"{report.service} {report.tier}".strip()
             title = f"{report.outcome}: {where}{f', {cause.step}' if cause.step else ''} ({report.blame})"
-            message = f"{self._mask(cause.message)}; to do: {self._mask(cause.remedy)}"
+            message = f"{cause.message}; to do: {cause.remedy}"
             yield annotation(level, title, message, self._named(cause))
         elif report.flaky:
-            yield annotation("warning", f"flaky: {report.service} {report.tier}", self._mask(report.sentence()), None)
+            yield annotation("warning", f"flaky: {report.service} {report.tier}", report.sentence(), None)
         failed = [case for case in report.suite.cases if case.state == "failed"] if report.suite else []
         for case in failed[:_CASES]:
-            message = self._mask(one_line(case.message)) or "failed"
-            yield annotation("error", self._mask(case.name), message, self._placed(case))
+            yield annotation("error", case.name, one_line(case.message) or "failed", self._placed(case))
 
     def _named(self, cause: Cause) -> tuple[str, str] | None:
         """Return the file that a cause names, and the line: that which its remedy edits."""

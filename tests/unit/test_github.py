@@ -18,6 +18,7 @@ from infra.tasks import common
 from infra.watch import Reporter, Reporters
 
 SECRET = "test_password"
+HALF = "slm_user:t"
 
 
 @dataclass
@@ -204,6 +205,19 @@ def test_no_secret_is_annotated_or_summed_up(tmp_path: Path) -> None:
     assert SECRET not in str(runner.commands)
     assert SECRET not in path.read_text()
     assert "********" in path.read_text()
+    # As GitHub's markdown would have it: what is escaped first is a secret that nobody finds.
+    assert SECRET not in path.read_text().replace("\\", "")
+
+
+def test_of_a_secret_at_which_a_message_is_cut_no_half_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "summary.md"
+    url = f"postgres://slm_user:{SECRET}@127.0.0.1:1/x"
+    case = Case(name="says", state="failed", message="y" * (197 - 20 - len("test_pas")) + url, location="")
+    cause = Cause(reference="x", step="suite", message="1 of 1 failed", remedy="less x")
+    runner = run_of(failing(cause, case), tmp_path, environ={"GITHUB_STEP_SUMMARY": str(path)})
+    told = f"{runner.commands} {path.read_text()}".replace("\\", "")
+    assert "slm_user:***" in told
+    assert HALF not in told
 
 
 def test_a_summary_that_is_too_long_for_github_is_cut(tmp_path: Path) -> None:
