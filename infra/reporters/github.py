@@ -18,7 +18,7 @@ from infra.masked_report import masked
 from infra.placeholders import one_line
 from infra.plan import Plan
 from infra.report import Case, Report, StepResult
-from infra.watch import Reporter
+from infra.watch import Reporter, Reporters
 
 SUITE = "suite"
 # GitHub shows ten errors of a step and drops the others; one of them is the cause.
@@ -30,8 +30,19 @@ _EDIT = "${EDITOR:-vi} "
 _LINE = re.compile(r"\bline (\d+)\b")
 
 
+def around(
+    console: Reporter, write: Callable[[str], None], environ: Mapping[str, str], folders: Iterable[Path]
+) -> Reporters:
+    """Return the console's reporter with GitHub's before and after it: whatever the console says, commands are stopped.
+
+    `write` is the step's output, `folders` where files may be.
+    """
+    github = GitHubReporter(write, environ, folders)
+    return Reporters([github, console, GitHubResult(github)])
+
+
 class GitHubReporter(Reporter):
-    """One more observer, of a step of GitHub Actions; `write` is that step's output, `folders` where files may be."""
+    """One more observer, of a step of GitHub Actions; the result is told apart, by `conclude`."""
 
     def __init__(self, write: Callable[[str], None], environ: Mapping[str, str], folders: Iterable[Path]) -> None:
         self._write = write
@@ -62,8 +73,11 @@ class GitHubReporter(Reporter):
         self._open = False
 
     def run_finished(self, report: Report) -> None:
-        report = masked(report, self._mask)  # before anything of it is cut short or escaped
         self._unfold()
+
+    def conclude(self, report: Report) -> None:
+        """Annotate, let commands be commands again, and write the step's summary."""
+        report = masked(report, self._mask)  # before anything of it is cut short or escaped
         self._command(*self._annotations(report), stop=False)
         if path := self._environ.get("GITHUB_STEP_SUMMARY"):
             text = summary(report, self._environ).encode("utf-8", "replace")[:_SUMMARY_BYTES]
@@ -125,6 +139,16 @@ class GitHubReporter(Reporter):
             if path.is_file() and path.is_relative_to(root):
                 return str(path.relative_to(root))
         return None
+
+
+class GitHubResult(Reporter):
+    """The last to be told that a run is over: what the console says of it has others' words."""
+
+    def __init__(self, github: GitHubReporter) -> None:
+        self._github = github
+
+    def run_finished(self, report: Report) -> None:
+        self._github.conclude(report)
 
 
 def annotation(level: str, title: str, message: str, where: tuple[str, str] | None) -> str:
