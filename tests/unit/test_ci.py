@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,6 @@ import pytest
 import yaml
 from given import CATALOG, ROOT, catalog_copy, edited
 
-from infra import bootstrap
 from infra.catalog.loading import load
 from infra.errors import Invalid
 from infra.matrix import chosen
@@ -222,14 +222,28 @@ def test_an_adopter_installs_the_wheel_and_has_no_checks_of_this_house(tmp_path:
     assert list(read(workflow(ROOT))["jobs"]) == ["checks", "plan", "images", "unit", "integration"]
 
 
-def test_a_lock_file_and_a_folder_of_an_adopters_own_are_not_this_houses(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bootstrap, "is_installed", lambda: True)
-    plain = workflow(tmp_path)
+def installed(tmp_path: Path) -> Path:
+    """The python of an adopter's .venv, in which this is a package among others."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / ".venv")], check=True)
+    (library,) = (tmp_path / ".venv").glob("lib/python*/site-packages")
+    shutil.copytree(ROOT / "infra", library / "infra", ignore=shutil.ignore_patterns("__pycache__"))
+    (library / "others.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")) + "\n")
+    return tmp_path / ".venv" / "bin" / "python"
+
+
+def test_a_lock_file_and_a_folder_of_an_adopters_own_are_not_this_houses(tmp_path: Path) -> None:
+    python = installed(tmp_path)
+
+    def printed() -> str:
+        program = "from pathlib import Path; from infra.workflow import workflow; print(workflow(Path()), end='')"
+        argv = [str(python), "-c", program]
+        return subprocess.run(argv, cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+    plain = printed()
+    assert plain.count(".venv/bin/pip install") == 3
     (tmp_path / "requirements.lock").write_text("flask==3\n")
     (tmp_path / ".ci" / "run").mkdir(parents=True)
-    assert workflow(tmp_path) == plain
+    assert printed() == plain
     (tmp_path / ".ci" / "run").rmdir()
     (tmp_path / ".ci" / "run").write_text("#!/bin/sh\n")
-    assert "checks" in read(workflow(tmp_path))["jobs"]
+    assert list(read(printed())["jobs"]) == ["checks", *read(plain)["jobs"]]
