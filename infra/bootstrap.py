@@ -112,7 +112,7 @@ def install(tools: Sequence[Tool]) -> None:
 
 def interpreter(root: Path) -> Path:
     """Return the python that has invoke: `.venv`'s where `root` has a lock file of this project's, else this one."""
-    return root / ".venv/bin/python" if _has_lock(root) else Path(sys.executable)
+    return root / ".venv/bin/python" if has_lock(root) else Path(sys.executable)
 
 
 def tool_path(root: Path) -> str:
@@ -121,7 +121,7 @@ def tool_path(root: Path) -> str:
     return os.pathsep.join([*here, str(root / ".venv/bin"), os.environ.get("PATH", os.defpath)])
 
 
-def _has_lock(root: Path) -> bool:
+def has_lock(root: Path) -> bool:
     """Whether there is a lock file of this project's: who has it installed may have one of that name, too."""
     return not is_installed() and (root / LOCK).exists()
 
@@ -133,7 +133,7 @@ def ensure_venv(root: Path) -> Path:
     wait for each other. Raises `Unavailable` without `ensurepip`, network or a place to write.
     """
     python = interpreter(root)
-    if not _has_lock(root) or _current(root):
+    if not has_lock(root) or _current(root):
         return python
     if tools := missing([tool for tool in TOOLS if tool.modules]):
         raise Unavailable(

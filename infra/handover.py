@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import re
 import shlex
@@ -28,6 +29,7 @@ from infra.lease_names import private_folder
 SCHEMA = 1
 INDEX = "images.json"
 _MEMBER = re.compile(r"[0-9a-f]{64}(\.manifest)?|version|images\.json")
+_BLOB = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-z0-9][\w./:-]*:\w[\w.-]*")
 _FAST = 1
 _MOVE_S = 1800.0
@@ -81,7 +83,7 @@ def save(lease: Lease, images: Mapping[str, str], file: Path) -> int:
 def load(lease: Lease, file: Path) -> tuple[Mapping[str, str], int]:
     """Have the images of an archive under their names; return them, and how many were not there before.
 
-    Of an archive that is not whole nothing is loaded. Raises as `save` does.
+    Of an archive that is not whole, or damaged, nothing is loaded. Raises as `save` does.
     """
     _check_here(lease)
     with _folder(lease) as folder:
@@ -109,12 +111,7 @@ def unpacked(file: Path, folder: Path) -> Mapping[str, str]:
     try:
         with tarfile.open(file, "r|*") as tar:
             for member in tar:
-                if not member.isreg() or not _MEMBER.fullmatch(member.name):
-                    raise _broken(file, f"it holds {member.name!r}")
-                source = tar.extractfile(member)
-                assert source is not None
-                with source, (folder / member.name).open("wb") as target:
-                    shutil.copyfileobj(source, target, 1024 * 1024)
+                _unpack(tar, member, file, folder)
         images = _images((folder / INDEX).read_text(encoding="utf-8"))
         for id_ in images.values():
             _check_whole(folder, id_)
@@ -137,6 +134,21 @@ def unpacked(file: Path, folder: Path) -> Mapping[str, str]:
         raise _broken(file, "what it says of itself cannot be read") from error
 
 
+def _unpack(tar: tarfile.TarFile, member: tarfile.TarInfo, file: Path, folder: Path) -> None:
+    """Unpack one part. Raises `Invalid` for what has no place in an archive, and for a blob that is not what it was."""
+    if not member.isreg() or not _MEMBER.fullmatch(member.name):
+        raise _broken(file, f"it holds {member.name!r}")
+    source = tar.extractfile(member)
+    assert source is not None
+    found = hashlib.sha256()
+    with source, (folder / member.name).open("wb") as target:
+        while piece := source.read(1024 * 1024):
+            found.update(piece)
+            target.write(piece)
+    if _BLOB.fullmatch(member.name) and found.hexdigest() != member.name:  # a blob's name is its hash
+        raise _broken(file, f"the bytes of {member.name} are not those that were saved")
+
+
 def _images(text: str) -> Mapping[str, str]:
     document = json.loads(text)
     if document["schema"] != SCHEMA:
@@ -148,8 +160,10 @@ def _images(text: str) -> Mapping[str, str]:
 
 
 def _check_whole(folder: Path, image: str) -> None:
-    """Raise FileNotFoundError for what an archive that was cut short has not."""
+    """Raise FileNotFoundError for what an archive that was cut short has not, ValueError for another image's."""
     manifest = json.loads((folder / f"{image}.manifest").read_text(encoding="utf-8"))
+    if manifest["config"]["digest"] != f"sha256:{image}":
+        raise ValueError(manifest)
     for blob in (manifest["config"], *manifest["layers"]):
         (folder / str(blob["digest"]).removeprefix("sha256:")).stat()
 
@@ -200,10 +214,11 @@ def _part(file: Path) -> Path:
 
 def _not_written(file: Path, error: OSError) -> Invalid:
     folder = shlex.quote(str(file.parent))
+    remedy = f"ls -ld {folder}; df -h {folder}  # it must be a folder, writable, with room"
+    if file.is_dir():
+        remedy = f"invoke images.save --file {shlex.quote(str(file / 'images.tar'))}"
     return Invalid(
-        f"{file} cannot be written: {error.strerror or error}",
-        reference="archive-not-written",
-        remedy=f"ls -ld {folder}; df -h {folder}  # it must be a folder, writable, with room",
+        f"{file} cannot be written: {error.strerror or error}", reference="archive-not-written", remedy=remedy
     )
 
 

@@ -22,6 +22,7 @@ from infra import tools, verdict
 from infra.bounded import BoundedLog
 from infra.commands import Command
 from infra.errors import SuiteFailed, Unavailable, edit
+from infra.masked_report import masked_result
 from infra.masking import in_pieces
 from infra.model import GinkgoSuite, GotestsumSuite, PytestSuite, Step, SuiteSpec
 from infra.report import SuiteResult
@@ -159,14 +160,11 @@ def run(suite: SuiteRun) -> tuple[SuiteResult | None, SuiteFailed | None]:
 
 
 def _read(suite: SuiteRun, runner: Runner, report: Path) -> SuiteResult | None:
-    """Read the suite's own report and keep it among the logs, masked and cut short: the next reader is a person.
-
-    Never raises: why the suite was ended comes first.
-    """
+    """Read the suite's own report, and keep it among the logs, both masked. Never raises: why it ended comes first."""
     result = None
     # A report is whatever a program has written.
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        result = runner.read(report)
+        result = masked_result(runner.read(report), suite.mask)
     with contextlib.suppress(OSError):
         _keep_masked(report, suite.logs / report.name, suite.mask)
     with contextlib.suppress(OSError):

@@ -5,17 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from infra.masked_report import masked
 from infra.placeholders import one_line
-from infra.report import Case, Report, Scene, StepResult
+from infra.report import Report, StepResult
 from infra.watch import Reporter
-
-_MESSAGE = 16 * 1024
 
 
 class FilesReporter(Reporter):
@@ -39,42 +37,6 @@ class FilesReporter(Reporter):
         part = self._folder / f".{name}.part"
         part.write_text(text, encoding="utf-8", errors="backslashreplace")
         part.replace(self._folder / name)
-
-
-def masked(report: Report, mask: Callable[[str], str]) -> Report:
-    """Return the report without secrets: in what people and programs have said, never in names and numbers."""
-    steps = tuple(
-        replace(step, note=mask(step.note), cause=step.cause and step.cause.masked(mask)) for step in report.steps
-    )
-    suite = report.suite
-    if suite is not None:
-        suite = replace(suite, cases=tuple(_masked_case(case, mask) for case in suite.cases))
-    return replace(
-        report,
-        steps=steps,
-        suite=suite,
-        notes=tuple(map(mask, report.notes)),
-        left_behind=tuple(map(mask, report.left_behind)),
-        cause=report.cause and report.cause.masked(mask),
-        scene=report.scene and _masked_scene(report.scene, mask),
-    )
-
-
-def _masked_scene(scene: Scene, mask: Callable[[str], str]) -> Scene:
-    sections = tuple(replace(one, lines=tuple(map(mask, one.lines))) for one in scene.sections)
-    return Scene(sections=sections, missing=tuple(map(mask, scene.missing)))
-
-
-def _masked_case(case: Case, mask: Callable[[str], str]) -> Case:
-    return replace(case, name=mask(case.name), message=_short(mask(case.message)), location=mask(case.location))
-
-
-def _short(message: str) -> str:
-    """What a test says, without what it says too much: the suite's own log has more of it."""
-    if len(message) <= _MESSAGE:
-        return message
-    cut = f"[{len(message) - _MESSAGE} characters were cut here]"
-    return "\n".join((message[: _MESSAGE // 2], cut, message[-_MESSAGE // 2 :]))
 
 
 def junit(report: Report) -> str:

@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from infra.errors import Blame, Cause, Outcome
+from infra.masked_report import masked
 from infra.placeholders import one_line
 from infra.plan import Plan
 from infra.report import Case, Report, StepResult
-from infra.watch import Reporter
+from infra.watch import Reporter, Reporters
 
 SUITE = "suite"
 # GitHub shows ten errors of a step and drops the others; one of them is the cause.
@@ -29,8 +30,19 @@ _EDIT = "${EDITOR:-vi} "
 _LINE = re.compile(r"\bline (\d+)\b")
 
 
+def around(
+    console: Reporter, write: Callable[[str], None], environ: Mapping[str, str], folders: Iterable[Path]
+) -> Reporters:
+    """Return the console's reporter with GitHub's before and after it: whatever the console says, commands are stopped.
+
+    `write` is the step's output, `folders` where files may be.
+    """
+    github = GitHubReporter(write, environ, folders)
+    return Reporters([github, console, GitHubResult(github)])
+
+
 class GitHubReporter(Reporter):
-    """One more observer, of a step of GitHub Actions; `write` is that step's output, `folders` where files may be."""
+    """One more observer, of a step of GitHub Actions; the result is told apart, by `conclude`."""
 
     def __init__(self, write: Callable[[str], None], environ: Mapping[str, str], folders: Iterable[Path]) -> None:
         self._write = write
@@ -62,9 +74,13 @@ class GitHubReporter(Reporter):
 
     def run_finished(self, report: Report) -> None:
         self._unfold()
+
+    def conclude(self, report: Report) -> None:
+        """Annotate, let commands be commands again, and write the step's summary."""
+        report = masked(report, self._mask)  # before anything of it is cut short or escaped
         self._command(*self._annotations(report), stop=False)
         if path := self._environ.get("GITHUB_STEP_SUMMARY"):
-            text = self._mask(summary(report, self._environ)).encode("utf-8", "replace")[:_SUMMARY_BYTES]
+            text = summary(report, self._environ).encode("utf-8", "replace")[:_SUMMARY_BYTES]
             with Path(path).open("ab") as file:
                 file.write(text.decode("utf-8", "ignore").encode())
 
@@ -90,14 +106,13 @@ class GitHubReporter(Reporter):
             level = "warning" if report.goes_again else "error"
             where = f"{report.service} {report.tier}".strip()
             title = f"{report.outcome}: {where}{f', {cause.step}' if cause.step else ''} ({report.blame})"
-            message = f"{self._mask(cause.message)}; to do: {self._mask(cause.remedy)}"
+            message = f"{cause.message}; to do: {cause.remedy}"
             yield annotation(level, title, message, self._named(cause))
         elif report.flaky:
-            yield annotation("warning", f"flaky: {report.service} {report.tier}", self._mask(report.sentence()), None)
+            yield annotation("warning", f"flaky: {report.service} {report.tier}", report.sentence(), None)
         failed = [case for case in report.suite.cases if case.state == "failed"] if report.suite else []
         for case in failed[:_CASES]:
-            message = self._mask(one_line(case.message)) or "failed"
-            yield annotation("error", self._mask(case.name), message, self._placed(case))
+            yield annotation("error", case.name, one_line(case.message) or "failed", self._placed(case))
 
     def _named(self, cause: Cause) -> tuple[str, str] | None:
         """Return the file that a cause names, and the line: that which its remedy edits."""
@@ -124,6 +139,16 @@ class GitHubReporter(Reporter):
             if path.is_file() and path.is_relative_to(root):
                 return str(path.relative_to(root))
         return None
+
+
+class GitHubResult(Reporter):
+    """The last to be told that a run is over: what the console says of it has others' words."""
+
+    def __init__(self, github: GitHubReporter) -> None:
+        self._github = github
+
+    def run_finished(self, report: Report) -> None:
+        self._github.conclude(report)
 
 
 def annotation(level: str, title: str, message: str, where: tuple[str, str] | None) -> str:

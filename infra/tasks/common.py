@@ -5,17 +5,20 @@ from __future__ import annotations
 import errno
 import json
 import os
+import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from infra import bootstrap, labels, lease, lease_names, run_names, settings, signals
 from infra.engine.client import Engine
 from infra.engine.transport import NoAnswer
-from infra.errors import Ended, InfraError, NotReady
+from infra.errors import Cause, Ended, InfraError, Invalid, NotReady
 from infra.lease import Lease
+from infra.masking import masked
 from infra.request import Request
 from infra.settings import Settings
 from infra.sweep import FoundRun
@@ -57,15 +60,41 @@ def told() -> Iterator[None]:
         from infra.reporters.console import told as lines_of  # noqa: PLC0415
 
         console = Console(stderr=True)
-        for line, style in lines_of(error.outcome, error.blame, error.cause()):
-            console.print(Text(line, style=style), soft_wrap=True)
+        cause = _without_secrets(error.cause()) if _in_actions() else error.cause()
+        with stopped(sys.stderr):
+            for line, style in lines_of(error.outcome, error.blame, cause):
+                console.print(Text(line, style=style), soft_wrap=True)
         if _in_actions():
             from infra.reporters.github import annotation  # noqa: PLC0415
 
-            cause = error.cause()
             message = f"{cause.message}; to do: {cause.remedy}"
             sys.stderr.write(annotation("error", f"{error.outcome} ({error.blame})", message, None) + "\n")
         raise SystemExit(error.exit_code) from None
+
+
+@contextmanager
+def stopped(stream: TextIO) -> Iterator[None]:
+    """Have nothing that the block prints there be a command of GitHub Actions: it has words of others."""
+    word = secrets.token_hex(16) if _in_actions() else ""
+    if word:
+        print(f"::stop-commands::{word}", file=stream, flush=True)
+    try:
+        yield
+    finally:
+        if word:
+            print(f"::{word}::", file=stream, flush=True)
+
+
+def _without_secrets(cause: Cause) -> Cause:
+    """Return a cause for a log that others read; without evidence where no catalogue says what a secret is."""
+    from infra.catalog.loading import load  # noqa: PLC0415 - as above
+
+    try:
+        components = load(read_settings().catalog).components.values()
+    except Invalid:
+        return replace(cause, evidence=())
+    known = {text for component in components for text in component.secrets.values() if text}
+    return cause.masked(lambda text: masked(text, known))
 
 
 @contextmanager
@@ -84,7 +113,7 @@ def engine_of(run: str) -> Iterator[Engine]:
 
 
 def reporter(*, verbose: bool) -> Reporter:
-    """Return the console's reporter, and before it that of GitHub Actions, in there.
+    """Return the console's reporter, and around it that of GitHub Actions, in there.
 
     NO_COLOR is rich's own business; width is the terminal's.
     """
@@ -95,10 +124,9 @@ def reporter(*, verbose: bool) -> Reporter:
     console = ConsoleReporter(Console(highlight=False), verbose=verbose)
     if not _in_actions():
         return console
-    from infra.reporters.github import GitHubReporter  # noqa: PLC0415
-    from infra.watch import Reporters  # noqa: PLC0415
+    from infra.reporters.github import around  # noqa: PLC0415
 
-    return Reporters([GitHubReporter(_say, os.environ, (root(), read_settings().workspace)), console])
+    return around(console, _say, os.environ, (root(), read_settings().workspace))
 
 
 def _in_actions() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from invoke.collection import Collection
@@ -111,9 +112,10 @@ def _look(settings: Settings, ports: str = "fixed") -> Look | None:
 def _print(seen: Look) -> None:
     word = "up" if seen.whole else "ready, and not up to date: invoke dev.bootstrap" if seen.ready else "not ready"
     print(f"development stack: {word} (run {seen.found.run}; stays until dev.cleanup)")
-    for one in seen.components:
-        ports = ", ".join(f"{name} 127.0.0.1:{number}" for name, number in one.ports.items())
-        print(f"  {one.step.name}: {one.why or 'ready'}{f', {ports}' if ports else ''}")
+    with common.stopped(sys.stdout):  # why one is not ready
+        for one in seen.components:
+            ports = ", ".join(f"{name} 127.0.0.1:{number}" for name, number in one.ports.items())
+            print(f"  {one.step.name}: {one.why or 'ready'}{f', {ports}' if ports else ''}")
     for job, told in seen.migrations.items():
         print(f"  {job}: {f'{len(told.applied)} applied, {len(told.pending)} pending' if told else 'unknown'}")
     for text in seen.warnings:

@@ -40,7 +40,8 @@ def doctor(_: Context, service: str = "", tier: str = "integration", json: bool 
         if json:
             common.show(document(checks) | ({"fixed": said} if fix else {}))
         else:
-            _print(checks)
+            with common.stopped(sys.stdout):
+                _print(checks)
     common.leave(EXIT_CODES[Outcome.UNAVAILABLE] if worst(checks) == "failure" else 0)
 
 

@@ -162,8 +162,10 @@ def logs(_: Context, service: str = "", tier: str = "integration", run: str = ""
             raise Invalid(what, reference="unknown-component", remedy=again)
         for step in made.steps:
             if component in ("", step.name) and held.engine.state(step.container) is not None:
-                for line in made.mask(held.engine.logs(step.container)).splitlines():
-                    print(line if component else f"{step.name} | {line}")
+                told = made.mask(held.engine.logs(step.container)).splitlines()
+                with common.stopped(sys.stdout):
+                    for line in told:
+                        print(line if component else f"{step.name} | {line}")
 
 
 @task(help=_help("service", "tier", "run"))

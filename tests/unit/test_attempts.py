@@ -108,7 +108,7 @@ def test_the_page_has_cause_remedy_evidence_and_then_the_rest() -> None:
 
 
 def test_a_message_without_an_end_is_cut_in_the_report() -> None:
-    from infra.reporters.files import masked
+    from infra.masked_report import masked
 
     case = Case(name="x", state="failed", message="a" * 100_000 + "z")
     told = masked(replace(PASSED, suite=replace(SUITE, cases=(case,))), str).suite

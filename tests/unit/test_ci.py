@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -100,14 +101,45 @@ def test_the_repositorys_own_workflow_is_what_it_prints() -> None:
     assert list(OURS.parent.iterdir()) == [OURS]
 
 
-def test_a_branch_that_is_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(Invalid, match="is no name of a branch"):
-        workflow(tmp_path, branch='x"]\npermissions: write-all')
+BRANCHES = (
+    "main",
+    "release+1",
+    "feature/#7",
+    "+a+b",
+    "!a",
+    "é/ä",
+    'x"]',
+    "a'b",
+    "${{x}}",
+    "@VERSION@",
+    "@BRANCH@",
+    "1]",
+)
+NO_BRANCHES = (
+    *("", "-a", ".a", "/a", "a/", "a.", "a..b", "a//b", "a/.b", "a.lock", "a.lock/b", "a@{b", "a b", "a\tb", "a\x7fb"),
+    *("a~b", "a^b", "a:b", "a?b", "a*b", "a[b", "a\\b", "a\n", 'x"]\npermissions: write-all'),
+)
+
+
+@pytest.mark.parametrize("branch", [*BRANCHES, *NO_BRANCHES])
+def test_a_branch_is_what_git_takes_and_stands_in_the_workflow_as_itself(branch: str, tmp_path: Path) -> None:
+    argv = ["git", "check-ref-format", "--branch", branch]
+    taken = subprocess.run(argv, cwd=tmp_path, capture_output=True, check=False).returncode == 0
+    assert taken == (branch in BRANCHES)
+    if not taken:
+        with pytest.raises(Invalid, match="is no name of a branch"):
+            workflow(tmp_path, branch=branch)
+        return
+    (pattern,) = read(workflow(tmp_path, branch=branch))["on"]["push"]["branches"]
+    # GitHub reads a pattern, in which a backslash takes its meaning from what would be one.
+    assert re.sub(r"\\([!+])", r"\1", pattern) == branch
+    assert not re.search(r"^!|(?<!\\)\+", pattern)
+    assert workflow(tmp_path, branch=branch).count("\n") == workflow(tmp_path).count("\n")
 
 
 @pytest.fixture(params=["ours", "adopters"])
 def printed(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return workflow(ROOT) if request.param == "ours" else workflow(tmp_path, branch="trunk")
+    return workflow(ROOT) if request.param == "ours" else workflow(tmp_path, branch="release+1")
 
 
 def test_actionlint_passes(printed: str, tmp_path: Path) -> None:
@@ -188,3 +220,30 @@ def test_an_adopter_installs_the_wheel_and_has_no_checks_of_this_house(tmp_path:
     assert "noxfile.py -s bootstrap" not in text
     assert text.count(".venv/bin/pip install") == 3
     assert list(read(workflow(ROOT))["jobs"]) == ["checks", "plan", "images", "unit", "integration"]
+
+
+def installed(tmp_path: Path) -> Path:
+    """The python of an adopter's .venv, in which this is a package among others."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / ".venv")], check=True)
+    (library,) = (tmp_path / ".venv").glob("lib/python*/site-packages")
+    shutil.copytree(ROOT / "infra", library / "infra", ignore=shutil.ignore_patterns("__pycache__"))
+    (library / "others.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")) + "\n")
+    return tmp_path / ".venv" / "bin" / "python"
+
+
+def test_a_lock_file_and_a_folder_of_an_adopters_own_are_not_this_houses(tmp_path: Path) -> None:
+    python = installed(tmp_path)
+
+    def printed() -> str:
+        program = "from pathlib import Path; from infra.workflow import workflow; print(workflow(Path()), end='')"
+        argv = [str(python), "-c", program]
+        return subprocess.run(argv, cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+    plain = printed()
+    assert plain.count(".venv/bin/pip install") == 3
+    (tmp_path / "requirements.lock").write_text("flask==3\n")
+    (tmp_path / ".ci" / "run").mkdir(parents=True)
+    assert printed() == plain
+    (tmp_path / ".ci" / "run").rmdir()
+    (tmp_path / ".ci" / "run").write_text("#!/bin/sh\n")
+    assert list(read(printed())["jobs"]) == ["checks", *read(plain)["jobs"]]

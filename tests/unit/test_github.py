@@ -1,23 +1,27 @@
 """GitHub Actions: what its runner would make of what is printed, and of the step's summary."""
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from io import StringIO
 from pathlib import Path
 
 import pytest
-from given import DIED, PASSED, plan_of
+from given import DIED, PASSED, ROOT, plan_of
 from rich.console import Console
 
 from infra.errors import Cause, Outcome, edit
 from infra.report import Case, Report, StepResult, SuiteResult
 from infra.reporters.console import ConsoleReporter
-from infra.reporters.github import GitHubReporter, annotation, summary
+from infra.reporters.github import annotation, around, summary
 from infra.tasks import common
 from infra.watch import Reporter, Reporters
 
 SECRET = "test_password"
+HALF = "slm_user:t"
 
 
 @dataclass
@@ -59,9 +63,8 @@ def run_of(
 ) -> Runner:
     """What the runner sees of a run while it goes on and ends."""
     out = StringIO()
-    github = GitHubReporter(lambda text: void(out.write(text)), environ or {}, (tmp_path,))
     console = ConsoleReporter(Console(file=out, width=60, highlight=False), verbose=True)
-    watch: Reporter = Reporters([github, console])
+    watch = around(console, lambda text: void(out.write(text)), environ or {}, (tmp_path,))
     watch.run_started(plan_of(tmp_path), ".infra/runs/1884d074")
     for step in report.steps:
         watch.step_started(step.name)
@@ -102,7 +105,7 @@ def test_what_a_suite_a_build_or_a_container_writes_is_shown_and_is_no_command(t
 
 def test_a_word_that_stops_commands_is_never_used_twice(tmp_path: Path) -> None:
     out = StringIO()
-    github, plan = GitHubReporter(lambda text: void(out.write(text)), {}, ()), plan_of(tmp_path)
+    github, plan = around(Reporter(), lambda text: void(out.write(text)), {}, ()), plan_of(tmp_path)
     for _ in range(3):
         github.run_started(plan, "")
         github.run_finished(PASSED)
@@ -204,6 +207,19 @@ def test_no_secret_is_annotated_or_summed_up(tmp_path: Path) -> None:
     assert SECRET not in str(runner.commands)
     assert SECRET not in path.read_text()
     assert "********" in path.read_text()
+    # As GitHub's markdown would have it: what is escaped first is a secret that nobody finds.
+    assert SECRET not in path.read_text().replace("\\", "")
+
+
+def test_of_a_secret_at_which_a_message_is_cut_no_half_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "summary.md"
+    url = f"postgres://slm_user:{SECRET}@127.0.0.1:1/x"
+    case = Case(name="says", state="failed", message="y" * (197 - 20 - len("test_pas")) + url, location="")
+    cause = Cause(reference="x", step="suite", message="1 of 1 failed", remedy="less x")
+    runner = run_of(failing(cause, case), tmp_path, environ={"GITHUB_STEP_SUMMARY": str(path)})
+    told = f"{runner.commands} {path.read_text()}".replace("\\", "")
+    assert "slm_user:***" in told
+    assert HALF not in told
 
 
 def test_a_summary_that_is_too_long_for_github_is_cut(tmp_path: Path) -> None:
@@ -217,7 +233,7 @@ def test_a_summary_that_is_too_long_for_github_is_cut(tmp_path: Path) -> None:
 def test_a_summary_that_cannot_be_written_costs_no_annotation(tmp_path: Path) -> None:
     runner = run_of(DIED, tmp_path, environ={"GITHUB_STEP_SUMMARY": str(tmp_path / "no" / "folder")})
     assert len(runner.said("error")) == 1
-    assert any("GitHubReporter failed and is told no more" in line for line in runner.lines)
+    assert any("GitHubResult failed and is told no more" in line for line in runner.lines)
 
 
 @pytest.mark.parametrize(("says", "kind"), [("true", Reporters), ("false", ConsoleReporter), ("", ConsoleReporter)])
@@ -230,3 +246,74 @@ def test_it_speaks_in_github_actions_and_nowhere_else(
     assert type(reporter) is kind
     reporter.run_finished(DIED)
     assert ("::error " in capsys.readouterr().out) is (says == "true")
+
+
+def test_a_cause_that_is_known_at_the_end_alone_is_no_command_either(tmp_path: Path) -> None:
+    """What is left behind: nobody has told of it before the run was over."""
+    cause = Cause(
+        reference="x", step=None, message="::error::a", remedy="less x", evidence=("::add-mask::a", "##[group]b")
+    )
+    report = replace(DIED, cause=cause, steps=PASSED.steps[:4])
+    runner = run_of(report, tmp_path)
+    assert [name for name, _, _ in runner.commands] == ["group", "endgroup", "error"]
+    assert "  | ##[group]b" in runner.lines
+    assert runner.lines[-1] == report.sentence()
+
+
+SAYING = """
+import sys
+from infra.errors import {error}
+from infra.tasks import common
+with common.told():
+    raise {error}("no\\r::error::of a program", reference="x", remedy="echo test_password",
+                  evidence=("::set-output name=x::y", "##[error]of test_password"))
+"""
+
+
+def told(folder: Path, error: str, says: str) -> tuple[str, int]:
+    argv = [sys.executable, "-c", SAYING.format(error=error)]
+    environ = {**os.environ, "GITHUB_ACTIONS": says, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(argv, cwd=folder, env=environ, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout == ""
+    return done.stderr, done.returncode
+
+
+def test_what_a_task_says_of_an_error_is_no_command_and_no_secret_in_github_actions_alone() -> None:
+    text, code = told(ROOT, "NotReady", "true")
+    runner = Runner().read(text)
+    assert (code, runner.word) == (75, None)
+    assert [name for name, _, _ in runner.commands] == ["error"]
+    assert "  | ::set-output name=x::y" in runner.lines
+    assert "  | ##[error]of ********" in runner.lines
+    assert "to do: echo ********" in runner.commands[0][2]
+    assert SECRET not in text
+    text, code = told(ROOT, "NotReady", "")
+    assert (code, text.count("::stop-commands::")) == (75, 0)
+    assert f"to do: echo {SECRET}" in text
+
+
+def test_where_no_catalogue_says_what_is_secret_there_is_no_evidence(tmp_path: Path) -> None:
+    text, _ = told(tmp_path, "NotReady", "true")
+    assert "  | " not in text
+    assert "set-output" not in text
+
+
+def fail_after(line: str) -> None:
+    with common.stopped(sys.stdout):
+        print(line)
+        raise ZeroDivisionError
+
+
+def test_what_is_printed_for_others_is_no_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for says in ("true", "true", ""):
+        monkeypatch.setenv("GITHUB_ACTIONS", says)
+        with pytest.raises(ZeroDivisionError):
+            fail_after("::error::of a container")
+    told = capsys.readouterr().out
+    words = re.findall(r"^::stop-commands::(\w{32})$", told, re.M)
+    assert len(set(words)) == 2
+    runner = Runner().read(told)
+    assert (runner.word, runner.lines) == (None, ["::error::of a container"] * 2)
+    assert runner.commands == [("error", "", "of a container")], "elsewhere it is a text like any other"

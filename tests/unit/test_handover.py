@@ -22,9 +22,10 @@ def digest(data: bytes) -> str:
 
 ID = digest(CONFIG)
 BLOBS = {digest(LAYER): LAYER, ID: CONFIG}
+A_LAYER = {"digest": f"sha256:{digest(LAYER)}"}
 MANIFEST = {
     "config": {"digest": f"sha256:{ID}"},
-    "layers": [{"digest": f"sha256:{digest(LAYER)}"}],
+    "layers": [A_LAYER],
 }
 INDEX = {"schema": 1, "images": {"localhost/redis:91da574c220e": ID}}
 
@@ -65,6 +66,14 @@ def half_zipped(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-20])
 
 
+def damaged(file: Path) -> None:
+    """All of its length, and one byte of a layer is another."""
+    archive(file)
+    data = file.read_bytes()
+    at = data.index(LAYER) + len(LAYER) // 2
+    file.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+
+
 def outside(file: Path) -> None:
     archive(file, blobs={**BLOBS, "../tasks.py": b""})
 
@@ -88,6 +97,12 @@ UNREADABLE = "what it says of itself cannot be read"
     [
         (half, "unexpected end of data"),
         (half_zipped, ""),
+        (damaged, f"the bytes of {digest(LAYER)} are not those that were saved"),
+        (lambda file: archive(file, blobs={**BLOBS, ID: b"[]"}), f"the bytes of {ID} are not those that were saved"),
+        (
+            lambda file: archive(file, manifest={"config": {"digest": f"sha256:{digest(LAYER)}"}, "layers": []}),
+            UNREADABLE,
+        ),
         (lambda file: archive(file, blobs={ID: CONFIG}), f"it lacks {digest(LAYER)}"),
         (lambda file: archive(file, manifest={}), UNREADABLE),
         (lambda file: archive(file, manifest=[]), UNREADABLE),
@@ -129,6 +144,8 @@ def test_a_place_where_nothing_can_be_written_is_said_first(name: str, tmp_path:
         check_place(tmp_path / name)
     assert raised.value.reference == "archive-not-written"
     assert list(tmp_path.iterdir()) == []
+    save = f"invoke images.save --file {tmp_path}/images.tar"
+    assert (raised.value.remedy == save) == (name == "."), "of a folder, a file in it"
 
 
 def test_a_place_where_something_can_be_written_is_left_as_it_was(tmp_path: Path) -> None:

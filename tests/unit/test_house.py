@@ -82,6 +82,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         "observers",
         (
             "infra.watch",
+            "infra.masked_report",
             "infra.reporters.console",
             "infra.reporters.files",
             "infra.reporters.github",

@@ -16,8 +16,9 @@ from test_transport import Serve, http, serve  # noqa: F401 - a fixture
 from infra import evidence, ports, reaper, scene
 from infra.engine.client import Engine
 from infra.evidence import Found, Place
+from infra.masked_report import masked
 from infra.report import Scene, Section
-from infra.reporters.files import FilesReporter, masked
+from infra.reporters.files import FilesReporter
 
 SECRET = "supersecret"
 
