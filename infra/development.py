@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from infra import applied, devlook, lock, ports
+from infra import applied, devlook, kept, labels, lease_names, lock, ports
 from infra.catalog.declared import Catalog
 from infra.catalog.loading import load
 from infra.devplan import DevPlan, plan_dev
@@ -69,6 +69,10 @@ class Development(Lasting):
         self.ending.kept, self.ending.stack = True, found.run
         theirs = plan_dev(catalog, self.settings, run=found.run, ports=self.request.ports)
         stack = Stack(plan=theirs.plan, lease=replace(held, run=found.run), recorder=self.recorder)
+        # Again, where somebody has pruned volumes or removed .infra: nothing else keeps a sweep from it.
+        marks = stack.lease.labels() | {labels.KEPT: BOOTSTRAP, labels.ROOT: str(self.settings.root)}
+        kept.hand_over(held.engine, self.settings.runs / found.run, found.run, marks)
+        _refuse_to_lose(held.engine, theirs)
         held.unswept.set()  # a job may be started beside it
         images = Late(lambda: self.images(dev, held))
         with self._left_up(stack):
@@ -93,15 +97,18 @@ class Development(Lasting):
             self.recorder.note(seen.crashes)
         moves = state is not None and not _running(seen) and self._should_move(stack, seen)
         if state is not None and (moves or why in (devlook.OTHERWISE, devlook.LOST)):
-            self.recorder.note(
-                f"{step.name} was {'on a taken port' if moves else why}: it is made anew{_with_data(step)}"
-            )
-            if why != devlook.LOST:
-                stop(engine, step.container, DEFAULT_GRACE_S)
-            _remove(engine, step.container)
+            with lock.alone(lease_names.USERS):
+                if _running(seen) and why != devlook.LOST:
+                    lease_names.refuse_used(stack.plan.run)
+                self.recorder.note(
+                    f"{step.name} was {'on a taken port' if moves else why}: it is made anew{_with_data(engine, step)}"
+                )
+                if why != devlook.LOST:
+                    stop(engine, step.container, DEFAULT_GRACE_S)
+                _remove(engine, step.container)
             state = None
         elif state is None:
-            self.recorder.note(f"{step.name} was gone: it is made anew{_with_data(step)}")
+            self.recorder.note(f"{step.name} was gone: it is made anew{_with_data(engine, step)}")
         if state is None:
             self._create(stack, step, images)
             return
@@ -141,8 +148,10 @@ class Development(Lasting):
             # What was just removed lets go of its port a moment later.
             if port.host is not None and until(_still_taken(port.host), _LET_GO_S) is not None:
                 raise taken(step.name, port.host, stack.lease)
-        if step.volume is not None and step.volume[0] not in {one.name for one in stack.engine.volumes()}:
-            stack.engine.create_volume(step.volume[0], stack.lease.labels(step.name))
+        if step.volume is not None and not _has_volume(stack.engine, step):
+            name, data = step.volume
+            marks = {labels.KEPT: BOOTSTRAP, labels.ROOT: str(self.settings.root), labels.DATA: data}
+            stack.engine.create_volume(name, stack.lease.labels(step.name) | marks)
         stack.start(step, images[step.name], follow=self.request.follow)
 
     def _job(self, dev: DevPlan, stack: Stack, step: PlannedStep, images: Mapping[str, str]) -> None:
@@ -150,9 +159,13 @@ class Development(Lasting):
         engine, one = stack.engine, dev.migrated(step)
         state = engine.state(step.container)
         if state is not None and state.status == "running":  # of a bootstrap that was killed; it is not torn in half
-            stack.adopt(step)
+            stack.adopt(replace(step, declared=state.labels.get(labels.DECLARED, "")))
+            state = engine.state(step.container)
         if one is None:
-            if state is None:
+            if (why := devlook.undone(step, state)) is not None:
+                if state is not None:
+                    self.recorder.note(f"{step.name} was {why}: it is run again")
+                    engine.remove(step.container)
                 stack.start(step, images[step.name], follow=self.request.follow)
             return
         server = devlook.server_of(one, stack.ports)
@@ -208,5 +221,20 @@ def _running(seen: devlook.Seen) -> bool:
     return seen.state is not None and seen.state.status == "running"
 
 
-def _with_data(step: PlannedStep) -> str:
-    return ", with its data" if step.volume is not None else ""
+def _with_data(engine: Engine, step: PlannedStep) -> str:
+    if step.volume is None:
+        return ""
+    return ", with its data" if _has_volume(engine, step) else ", with none: there is no volume of its data"
+
+
+def _has_volume(engine: Engine, step: PlannedStep) -> bool:
+    return step.volume is not None and step.volume[0] in {one.name for one in engine.volumes()}
+
+
+def _refuse_to_lose(engine: Engine, dev: DevPlan) -> None:
+    """Raise `NotReady` where data are in a volume that is declared for another folder by now, or for none."""
+    places = {one.name: one.labels.get(labels.DATA) for one in engine.volumes({labels.RUN: dev.plan.run})}
+    for step in dev.services:
+        before, now = places.get(step.container), step.volume[1] if step.volume is not None else None
+        if before is not None and before != now:
+            raise devlook.data_moved(step.name, before, now)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infra import applied, databases, killings, labels, probes, sweep
+from infra import applied, databases, kept, killings, labels, probes
 from infra.applied import Migrations, Record
 from infra.catalog.declared import Catalog
 from infra.databases import Server
@@ -48,13 +48,19 @@ class Seen:
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """The stack as it was seen. `migrations` are by job, None where its database does not say."""
+    """The stack as it was seen. `migrations` are by job, None where its database does not say.
+
+    `jobs` are the others by name, with what keeps one from being done. `certain` is whether nothing is lost of what
+    says that the stack stays.
+    """
 
     found: FoundRun
     dev: DevPlan
     components: tuple[Seen, ...]
     migrations: Mapping[str, Migrations | None]
+    jobs: Mapping[str, str | None]
     template: bool
+    certain: bool
 
     @property
     def ready(self) -> bool:
@@ -65,7 +71,8 @@ class Look:
     def whole(self) -> bool:
         """Whether there is nothing to do."""
         migrated = all(one is not None and not one.pending for one in self.migrations.values())
-        return self.ready and migrated and self.template
+        done = all(why is None for why in self.jobs.values())
+        return self.ready and migrated and done and self.template and self.certain
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -108,6 +115,7 @@ class Look:
                 }
                 for job, one in self.migrations.items()
             },
+            "jobs": {name: {"done": why is None, "why": why} for name, why in self.jobs.items()},
             "warnings": list(self.warnings),
         }
 
@@ -117,15 +125,15 @@ def find(engine: Engine, root: Path | None, run: str = "") -> FoundRun | None:
     whose = {labels.ROOT: str(root)} if root is not None else {}
     found = [
         FoundRun(
-            run=marker.labels[labels.RUN],
+            run=witness.labels[labels.RUN],
             service=DEV,
-            tier=marker.labels.get(labels.TIER, ""),
-            created=marker.labels.get(labels.CREATED, ""),
-            owner=labels.Owner.parse(marker.labels.get(labels.OWNER, "")),
+            tier=witness.labels.get(labels.TIER, ""),
+            created=witness.labels.get(labels.CREATED, ""),
+            owner=labels.Owner.parse(witness.labels.get(labels.OWNER, "")),
             kept=BOOTSTRAP,
         )
-        for marker in engine.volumes({labels.RUN: run, labels.KEPT: BOOTSTRAP} | whose)
-        if marker.name == sweep.marker(marker.labels[labels.RUN])
+        for witness in engine.volumes({labels.RUN: run, labels.KEPT: BOOTSTRAP} | whose)
+        if kept.reason(witness) is not None
     ]
     return max(found, key=lambda one: one.created, default=None)
 
@@ -145,6 +153,8 @@ def look(engine: Engine, catalog: Catalog, settings: Settings) -> Look | None:
         dev=dev,
         components=components,
         migrations={one.job.name: _compared(one, records[one.job.name]) for one in dev.migrations},
+        jobs={step.name: undone(step, engine.state(step.container)) for step in dev.jobs},
+        certain=kept.is_certain(engine, settings.runs / found.run, found.run),
         template=dev.cloned is None or _has_template(dev.cloned, records[dev.migrations[0].job.name]),
     )
 
@@ -168,6 +178,30 @@ def unusable(one: Seen) -> NotReady:
         step=one.step.name,
         blame="infrastructure",
     )
+
+
+def data_moved(component: str, before: str, now: str | None) -> NotReady:
+    """Return the error for data that a container, made anew as it is declared now, would not have."""
+    says = "no data" if now is None else f'data = "{now}"'
+    return NotReady(
+        f"its data are those of {before}, and dev.toml says {says} by now: it is not made anew without them",
+        reference="dev-data-moved",
+        remedy="invoke dev.cleanup && invoke dev.bootstrap  # starts afresh, without your data; "
+        f'or components.{component}.data = "{before}" again',
+        step=component,
+        blame="user",
+    )
+
+
+def undone(job: PlannedStep, state: ContainerState | None) -> str | None:
+    """Return what keeps a job that has no record of its own from being done; its container is all that tells. Pure."""
+    if state is None:
+        return "gone"
+    if state.labels.get(labels.DECLARED) != job.declared:
+        return OTHERWISE
+    if not state.dead:
+        return state.status
+    return f"failed (exit code {state.exit_code})" if state.exit_code else None
 
 
 def see(engine: Engine, step: PlannedStep) -> Seen:

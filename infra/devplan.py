@@ -6,9 +6,9 @@ import hashlib
 from dataclasses import dataclass, replace
 
 from infra.catalog.declared import Catalog
-from infra.devstack import DEV, FILE, DevStack
+from infra.devstack import DEV, EXAMPLE, FILE, DevStack
 from infra.errors import Invalid, NotReady, edit
-from infra.model import Component, PostgresProbe
+from infra.model import Component, PostgresProbe, RedisProbe
 from infra.plan import Plan, PlannedStep, cloned, make
 from infra.settings import Settings
 from infra.workers import Cloned
@@ -53,6 +53,11 @@ class DevPlan:
         return tuple(one for one in found if one is not None)
 
     @property
+    def jobs(self) -> tuple[PlannedStep, ...]:
+        """Those of which no database says whether they are done."""
+        return tuple(step for step in self.plan.steps if step.kind == "job" and self.migrated(step) is None)
+
+    @property
     def cloned(self) -> Cloned | None:
         """What the databases of workers are clones of, whoever's workers they are."""
         return cloned(self.migrations[0].server.name, self.plan.steps) if self.migrations else None
@@ -66,7 +71,7 @@ def viewed(catalog: Catalog) -> tuple[Catalog, DevStack]:
         raise Invalid(
             f"the catalogue declares no development stack: there is no {path}",
             reference="no-dev-stack",
-            remedy=edit(path, 'stack = ["postgres", "redis"], and [ports] with a number for each'),
+            remedy=edit(path, EXAMPLE),
         )
     components = {name: _differing(declared, name, one) for name, one in catalog.components.items()}
     return replace(catalog, components=components, services={DEV: declared.as_service()}, dev=None), declared
@@ -101,9 +106,14 @@ def for_suite(dev: DevPlan, wanted: Plan) -> Plan:
         raise _not_for(f"{wanted.service} needs {', '.join(more)}, and the development stack has none", own)
     workers = wanted.suite.workers
     alone = {workers.postgres, workers.redis} if workers is not None else set()
-    if shared := [step.name for step in stack if step.name not in alone and there[step.name].volume is not None]:
+    if shared := [step.name for step in stack if step.name not in alone and _has_data(there[step.name])]:
         raise _not_for(f"the suite declares no workers for {', '.join(shared)}, so it would change your data", own)
     return replace(wanted, steps=tuple(there[step.name] for step in stack))
+
+
+def _has_data(step: PlannedStep) -> bool:
+    """Whether a person may have data in it, whatever is declared to last."""
+    return step.volume is not None or isinstance(step.ready, PostgresProbe | RedisProbe)
 
 
 def _not_for(why: str, own: str) -> NotReady:

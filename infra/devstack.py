@@ -15,6 +15,10 @@ DEV = "dev"
 BOOTSTRAP = "dev.bootstrap"
 """The reason in the marker of a run that is the development stack."""
 FILE = "dev.toml"
+EXAMPLE = 'stack = ["postgres"]; ports.postgres = 5432; components.postgres.data = "/var/lib/postgresql/data"'
+"""A whole one, for a line of a message: each part is a line of the file."""
+DATA = {"postgres": "/var/lib/postgresql/data", "redis": "/data"}
+"""By the probe of what has data: where the images that everybody uses keep them."""
 LOCK = "-dev"
 """The lock of who makes, mends or removes it."""
 

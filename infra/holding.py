@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from infra import cache, isolation, labels, lease, retry, rundir, scene, sweep
+from infra import cache, isolation, kept, labels, lease, retry, scene, sweep
 from infra.consumer import Consumer, ReadyStack
 from infra.ending import Ending
 from infra.engine.transport import NoAnswer
@@ -200,8 +200,7 @@ class Holding:
         """Mark the run as handed to a person: from here on only `infra.down` and `infra.gc --run` end it."""
         with self.interrupts.held():
             marks = stack.lease.labels() | {labels.KEPT: reason, labels.ROOT: str(self.settings.root)}
-            rundir.hand_over(self.folder)
-            stack.engine.create_volume(sweep.marker(stack.plan.run), marks)
+            kept.hand_over(stack.engine, self.settings.runs / stack.plan.run, stack.plan.run, marks)
             self.ending.kept = True
             stack.lease.unswept.clear()
         with contextlib.suppress(InfraError):

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from infra import lock, run_names
-from infra.errors import Invalid
+from infra.errors import Invalid, NotReady
 from infra.labels import Life, Owner, life
 
 # Not TMPDIR: whoever sweeps must find it. And short, because a socket's path has 107 bytes at most.
@@ -104,6 +104,17 @@ def users_of(stack: str) -> dict[str, Owner]:
             if used == stack and owner is not None and owner.life() is Life.ALIVE:
                 found[run] = owner
     return found
+
+
+def refuse_used(stack: str) -> None:
+    """Raise `NotReady` for a stack that a suite is using now, before it is ended or torn from under that."""
+    for run, owner in users_of(stack).items():
+        raise NotReady(
+            f"the stack of run {stack} is in use: run {run} (process {owner.pid}) has its suite going in it",
+            reference="stack-in-use",
+            remedy=f"kill {owner.pid}  # ends run {run}; or wait until it has ended",
+            blame="user",
+        )
 
 
 def drop_unfinished_folders() -> None:

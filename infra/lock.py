@@ -14,6 +14,7 @@ from pathlib import Path
 _LONGEST_S = 35.0
 _LOOK_S = 0.005
 _TURN_S = 0.1
+_FLAGS = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 _mine = threading.local()
 
 
@@ -23,14 +24,14 @@ def alone(name: str = "") -> Iterator[None]:
 
     Who waits too long goes on without it: a change that may be lost is better than none.
     """
-    path = Path(f"/tmp/infra-{os.getuid()}{name}.lock")  # not TMPDIR: it must be the same for all
+    path = _path(name)
     held: set[Path] = _mine.__dict__.setdefault("held", set())
     if path in held:
         yield
         return
     with contextlib.ExitStack() as files:
         with contextlib.suppress(OSError):
-            descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            descriptor = os.open(path, _FLAGS, 0o600)
             files.callback(os.close, descriptor)
             _wait(descriptor)
         held.add(path)
@@ -42,24 +43,33 @@ def alone(name: str = "") -> Iterator[None]:
 
 @contextlib.contextmanager
 def turn(name: str, waits: Callable[[], None]) -> Iterator[None]:
-    """Hold a lock while the block goes on, however long another process has it; `waits` is called where one has."""
-    descriptor = os.open(
-        f"/tmp/infra-{os.getuid()}{name}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-    )
-    try:
+    """Hold a lock while the block goes on, however long another process has it; `waits` is called where one has.
+
+    Where there is none to be had (its file is a link, or somebody else's) it goes on without, like `alone`.
+    """
+    with contextlib.ExitStack() as files:
+        descriptor = None
+        with contextlib.suppress(OSError):
+            descriptor = os.open(_path(name), _FLAGS, 0o600)
+            files.callback(os.close, descriptor)
         said = False
-        while True:
+        while descriptor is not None:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
             except BlockingIOError:
                 if not said:
                     waits()
                 said = True
                 time.sleep(_TURN_S)
+            except OSError:
+                break
+            else:
+                break
         yield
-    finally:
-        os.close(descriptor)
+
+
+def _path(name: str) -> Path:
+    return Path(f"/tmp/infra-{os.getuid()}{name}.lock")  # not TMPDIR: it must be the same for all
 
 
 def _wait(descriptor: int) -> None:

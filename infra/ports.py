@@ -13,9 +13,9 @@ from infra import labels
 from infra.engine.client import Engine
 from infra.engine.types import Container
 from infra.errors import NotReady
+from infra.kept import marker
 from infra.labels import Life, life_of
 from infra.plan import HOST, Plan, PlannedPort
-from infra.sweep import marker
 
 # On one of these a listener keeps 127.0.0.1 from being bound.
 _BLOCKING = (HOST, "0.0.0.0", "::", "::ffff:127.0.0.1")

@@ -106,7 +106,8 @@ def _sweep(task: dict[str, Any], services: contextlib.ExitStack, owner: int | No
     """
     from infra.engine.client import Engine  # noqa: PLC0415
     from infra.errors import InfraError  # noqa: PLC0415
-    from infra.sweep import is_kept, sweep_run  # noqa: PLC0415
+    from infra.kept import is_kept  # noqa: PLC0415
+    from infra.sweep import sweep_run  # noqa: PLC0415
 
     run, deadline, alive_s = task["run"], time.monotonic() + TRY_S, _ALIVE_S
     pauses = iter(_PAUSE_S)

@@ -40,7 +40,13 @@ def make(runs: Path, run: str) -> Path:
 
 def hand_over(folder: Path) -> None:
     """Say that the stack of a run is a person's from here on: its folder stays as long as that."""
+    folder.mkdir(parents=True, exist_ok=True)  # of a stack that is handed over again it may have been removed
     (folder / _HANDED_OVER).touch()
+
+
+def is_handed_over(folder: Path) -> bool:
+    """Whether the stack of a run is a person's."""
+    return (folder / _HANDED_OVER).exists()
 
 
 def take_back(folder: Path) -> None:
@@ -53,7 +59,7 @@ def prune(runs: Path, alive: Collection[str]) -> None:
     ages: dict[Path, float] = {}
     for path in runs.iterdir():
         with contextlib.suppress(OSError):  # another run prunes, too
-            is_over = path.name not in alive and not (path / _HANDED_OVER).exists()
+            is_over = path.name not in alive and not is_handed_over(path)
             if is_over and path.is_dir() and not path.is_symlink():
                 ages[path] = path.stat().st_mtime
     for old in sorted(ages, key=lambda path: ages[path], reverse=True)[_KEPT_RUNS:]:

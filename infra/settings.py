@@ -30,7 +30,12 @@ class Settings:
     @property
     def runs(self) -> Path:
         """The folder of all run directories."""
-        return self.root / ".infra" / "runs"
+        return runs_of(self.root)
+
+
+def runs_of(root: Path) -> Path:
+    """Return the folder of all run directories of a repository."""
+    return root / ".infra" / "runs"
 
 
 def read(root: Path, environ: Mapping[str, str] = os.environ) -> Settings:

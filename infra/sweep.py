@@ -20,6 +20,7 @@ from infra.engine.client import Engine
 from infra.engine.transport import EngineRefused, NoAnswer
 from infra.engine.types import Container, Resource
 from infra.errors import InfraError
+from infra.kept import is_kept, reason
 from infra.labels import Life
 from infra.lease_names import bridge, drop_unfinished_folders, private_folder, private_folders, remove_private_folder
 
@@ -61,20 +62,14 @@ class FoundRun:
         return self.owner.life() if self.owner else Life.UNKNOWN
 
 
-def marker(run: str) -> str:
-    """Return the name of the volume that says a run was handed to a person."""
-    return f"{run}-kept"
-
-
 def runs(engine: Engine) -> tuple[FoundRun, ...]:
     """Return all runs that have left a label in the engine, oldest first."""
     found: dict[str, Mapping[str, str]] = {}
     kept: dict[str, str] = {}
     every = {labels.RUN: ""}
     for volume in engine.volumes(every):
-        run = volume.labels.get(labels.RUN, "")
-        if volume.name == marker(run):
-            kept[run] = volume.labels.get(labels.KEPT, "kept")
+        if (why := reason(volume)) is not None:
+            kept[volume.labels[labels.RUN]] = why
     # `podman commit` copies a container's labels to an image, and so to what is run from that: look at the name too.
     containers = [one for one in engine.containers(every) if is_our_name(one.name, one.labels[labels.RUN])]
     stored: list[Resource | Container] = [*containers, *engine.volumes(every)]
@@ -102,11 +97,6 @@ def _is_elsewhere(engine: Engine, run: str) -> bool:
     """Whether a run's containers go on in another storage: networks are shared, and the marker of a kept one is not."""
     storages = processes.storages(lambda name: is_our_name(name, run))
     return bool(storages) and buildah.store(engine, "containers") not in storages
-
-
-def is_kept(engine: Engine, run: str) -> bool:
-    """Whether the run was handed to a person."""
-    return any(volume.name == marker(run) for volume in engine.volumes({labels.RUN: run}))
 
 
 def sweep_run(engine: Engine, run: str, built_since: float | None = None) -> tuple[str, ...]:

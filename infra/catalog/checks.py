@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from infra.catalog.declared import POSTGRES_TEXTS, Catalog, host_ports, wrong
-from infra.devstack import DEV, FILE, DevStack
+from infra.devstack import DATA, DEV, FILE, DevStack
 from infra.errors import Invalid
 from infra.model import Component, PostgresProbe, Recipe, Service, TierSpec
 from infra.placeholders import nearest, problem
@@ -142,6 +142,11 @@ def _dev_problems(catalog: Catalog) -> Iterator[Invalid]:
             yield wrong(path, f"components.{name}.data", "a job has no data that last")
         texts = ((f"components.{name}.command.{index}", word) for index, word in enumerate(one.command or ()))
         yield from _placeholder_problems(path, texts, known)
+    for name in dev.stack:
+        place = DATA.get(catalog.components[name].ready.probe)
+        if place is not None and (name not in dev.components or dev.components[name].data is None):
+            what = f'missing: the folder of its data, which are lost without it; for most images data = "{place}"'
+            yield wrong(path, f"components.{name}.data", what)
 
 
 def _step_problems(path: Path, tier: str, spec: TierSpec, stack: tuple[str, ...]) -> Iterator[Invalid]:

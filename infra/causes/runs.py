@@ -59,7 +59,12 @@ RULES: tuple[Rule, ...] = (
     Rule(
         reference="no-dev-stack",
         blame="user",
-        hint="${{EDITOR:-vi}} infra/catalog/dev.toml  # stack and [ports]: what the development stack is made of",
+        hint="${{EDITOR:-vi}} infra/catalog/dev.toml  # stack, [ports], and the data of each component, as above",
+    ),
+    Rule(
+        reference="dev-data-moved",
+        blame="user",
+        hint="invoke dev.cleanup && invoke dev.bootstrap  # starts afresh, without your data; or put data back",
     ),
     Rule(reference="dev-stack-missing", blame="user", hint="invoke dev.bootstrap"),
     Rule(

@@ -13,15 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from infra import bootstrap, labels, lease, lease_names, run_names, settings, signals
+from infra import bootstrap, labels, lease, run_names, settings, signals
 from infra.engine.client import Engine
 from infra.engine.transport import NoAnswer
-from infra.errors import Cause, Ended, InfraError, Invalid, NotReady
+from infra.errors import Cause, Ended, InfraError, Invalid
 from infra.lease import Lease
 from infra.masking import masked
 from infra.request import Request
 from infra.settings import Settings
-from infra.sweep import FoundRun
 
 if TYPE_CHECKING:
     from infra.watch import Reporter
@@ -200,14 +199,3 @@ def drain(engine: Engine, run: str) -> None:
                 return
             except InfraError:
                 continue
-
-
-def refuse_used(one: FoundRun) -> None:
-    """Refuse to end a stack that a suite is using now."""
-    for run, owner in lease_names.users_of(one.run).items():
-        raise NotReady(
-            f"the stack of run {one.run} is in use: run {run} (process {owner.pid}) has its suite going in it",
-            reference="stack-in-use",
-            remedy=f"kill {owner.pid}  # ends run {run}; or wait until it has ended",
-            blame="user",
-        )

@@ -88,7 +88,7 @@ def cleanup(_: Context, run: str = "") -> None:
             print(f"run {run} is no development stack" if run else "there is no development stack")
             return
         with lock.alone(lease_names.USERS):
-            common.refuse_used(found)
+            lease_names.refuse_used(found.run)
             common.drain(held.engine, found.run)
             if left := sweep.sweep_run(held.engine, found.run):
                 raise Internal(
@@ -118,6 +118,8 @@ def _print(seen: Look) -> None:
             print(f"  {one.step.name}: {one.why or 'ready'}{f', {ports}' if ports else ''}")
     for job, told in seen.migrations.items():
         print(f"  {job}: {f'{len(told.applied)} applied, {len(told.pending)} pending' if told else 'unknown'}")
+    for job, why in seen.jobs.items():
+        print(f"  {job}: {why or 'done'}")
     for text in seen.warnings:
         print(f"warning: {text}")
 

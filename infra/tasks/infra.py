@@ -185,7 +185,7 @@ def down(_: Context, service: str = "", tier: str = "integration", run: str = ""
             print(f"nothing of {f'run {run}' if run else service} is there")
         with lock.alone(lease_names.USERS):
             for one in ours:
-                common.refuse_used(one)
+                lease_names.refuse_used(one.run)
             for one in ours:
                 common.drain(held.engine, one.run)
                 _swept(held.engine, one)
@@ -205,7 +205,7 @@ def gc(_: Context, run: str = "", json: bool = False) -> None:
                 _refuse_foreign(one)
                 refuse_to_end(one.run, one.kept)
                 with lock.alone(lease_names.USERS):
-                    common.refuse_used(one)
+                    lease_names.refuse_used(one.run)
                     _swept(held.engine, one, quiet=json)
                 ended.append(run)
         kept = [one for one in sweep.runs(held.engine) if one.kept]

@@ -27,6 +27,7 @@ from owned import container, dead_owner, image_of, marks_of, things_of
 
 from infra import labels, processes, sweep
 from infra.engine.client import Engine
+from infra.kept import marker
 from infra.labels import Owner
 from infra.lease import Lease
 from infra.lease_names import private_folder
@@ -57,12 +58,12 @@ def strangers(held: Lease, warm: Ground) -> Iterator[Callable[[], dict[str, list
             engine.tag(engine.image_id(image) or "", bystander.tag)
             alive = things_of(engine, held.run, held.owner)
             kept = things_of(engine, handed, dead_owner())
-            engine.create_volume(sweep.marker(handed), marks_of(handed, held.owner) | {labels.KEPT: "infra.up"})
+            engine.create_volume(marker(handed), marks_of(handed, held.owner) | {labels.KEPT: "infra.up"})
             everybody = {"bystander": bystander, "alive": alive, "kept": kept}
             yield lambda: {who: what.there(engine) for who, what in everybody.items()}
             assert engine.image_id(of_another)
         finally:
-            engine.remove_volume(sweep.marker(handed))
+            engine.remove_volume(marker(handed))
             for one in (bystander, alive, kept):
                 if one is not None:
                     one.remove(engine)

@@ -18,7 +18,19 @@ import redis
 from product import SECRET, Podman, Project, catalog_copy, edit, eventually, free_ports, step_names, workspace_copy
 from rebooting import Host
 
+from infra.lease import named
+from infra.lease_names import use
+from infra.run_names import new_run
+
 SERVICE = ("--service", "contextapi")
+EARLY = """
+image = "docker.io/pgvector/pgvector:pg16"
+kind = "job"
+command = ["/bin/sh", "-c", "exit 0"]
+
+[ready]
+probe = "completed"
+"""
 
 
 class Dev:
@@ -26,6 +38,8 @@ class Dev:
 
     def __init__(self, project: Project, workspace: Path, env: dict[str, str | None]) -> None:
         self.project = project
+        self.declared = workspace.parent / "catalog" / "dev.toml"
+        self.early = workspace.parent / "catalog" / "components" / "early.toml"
         self.migrations = workspace / "migrations"
         self.env = env
         self.ports = {one["name"]: one["ports"] for one in self.status()["components"]}
@@ -69,6 +83,8 @@ def parts(folder: Path) -> tuple[Path, Path]:
     catalog, workspace = catalog_copy(folder / "catalog"), workspace_copy(folder / "workspace")
     for old, new in zip(("postgres = 5432", "redis = 6379"), free_ports(2), strict=True):
         edit(catalog / "dev.toml", old, f"{old.split(' ')[0]} = {new}")
+    edit(catalog / "dev.toml", "stack = [", 'stack = ["early", ')
+    (catalog / "components" / "early.toml").write_text(EARLY, encoding="utf-8")
     return catalog, workspace
 
 
@@ -206,6 +222,53 @@ def test_migrations_are_applied_as_they_are_added_and_a_failure_is_remembered(de
         "warning: stale data: migrations edited since they were applied: 1001_added.sql; "
         "to start afresh: invoke dev.cleanup && invoke dev.bootstrap" in said
     )
+    assert dev.has_data()
+
+
+def test_a_job_that_has_failed_is_told_and_run_again(dev: Dev) -> None:
+    edit(dev.early, "exit 0", "exit 3")
+    assert dev.status()["jobs"]["early"] == {"done": False, "why": "declared otherwise by now"}
+    for said in ("early was declared otherwise by now: it is run again", "early was failed (exit code 3)"):
+        done = dev.project.invoke("dev.bootstrap")
+        assert done.code != 0
+        assert said in done.text
+        assert dev.status()["jobs"]["early"]["why"] == "failed (exit code 3)"
+    edit(dev.early, "exit 3", "exit 0")
+    assert "development stack: up" in dev.bootstrap()
+    assert dev.status()["jobs"]["early"]["done"]
+    assert dev.has_data()
+
+
+def test_it_is_not_made_anew_under_a_suite_and_never_without_its_data(dev: Dev, podman: Podman) -> None:
+    before = podman.inspect(dev.name("redis"))["Id"]
+    edit(dev.declared, 'data = "/data"', 'data = "/other"')
+    done = dev.project.invoke("dev.bootstrap")
+    assert done.code == 75
+    assert 'redis: its data are those of /data, and dev.toml says data = "/other" by now' in done.text
+    assert "to do: invoke dev.cleanup && invoke dev.bootstrap" in done.text
+    edit(dev.declared, 'data = "/other"', 'data = "/data"')
+    edit(dev.declared, '"--appendonly", "yes"', '"--appendonly", "yes", "--maxclients", "500"')
+    run = new_run()
+    with named(run):
+        use(run, dev.run)
+        done = dev.project.invoke("dev.bootstrap")
+        assert done.code == 75
+        assert f"is in use: run {run} (process {os.getpid()}) has its suite going in it" in done.text
+        state = podman.inspect(dev.name("redis"))
+        assert (state["Id"], state["State"]["Status"]) == (before, "running")
+    assert "redis was declared otherwise by now: it is made anew, with its data" in dev.bootstrap()
+    assert podman.inspect(dev.name("redis"))["Id"] != before
+    assert dev.has_data()
+
+
+def test_it_stays_where_somebody_has_pruned_volumes_and_is_marked_again(dev: Dev, podman: Podman) -> None:
+    marker = f"{dev.run}-kept"
+    podman("volume", "rm", marker)
+    swept = dev.project.invoke("infra.gc", "--json").json()
+    assert dev.run in [one["run"] for one in swept["spared"]]
+    assert dev.status()["run"] == dev.run
+    assert "development stack: up" in dev.bootstrap()
+    assert marker in [row["Name"] for row in podman.volumes(dev.run)]
     assert dev.has_data()
 
 

@@ -1,21 +1,28 @@
 """The development stack as it is declared, planned and compared, with no Podman."""
 
 import hashlib
+import os
+import textwrap
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from given import CATALOG, WORKSPACE, catalog_copy, settings_with, workspace_in
+from given import CATALOG, ROOT, WORKSPACE, catalog_copy, settings_with, workspace_in
 
-from infra import applied, plan
+from infra import applied, devlook, kept, labels, lease_names, lock, plan, rundir
 from infra.applied import Row
 from infra.catalog.loading import load
 from infra.devplan import DevPlan, catalog_of, for_suite, plan_dev
-from infra.devstack import BOOTSTRAP, refuse_to_break, refuse_to_end
+from infra.devstack import BOOTSTRAP, EXAMPLE, refuse_to_break, refuse_to_end
 from infra.engine import bodies
-from infra.engine.types import ContainerSpec
+from infra.engine.types import ContainerSpec, ContainerState, Resource
 from infra.errors import Invalid, NotReady
+from infra.lease import named
 from infra.plan import Plan
+from infra.run_names import new_run
+from infra.settings import runs_of
+from infra.sweep import FoundRun
 from infra.workspace import PlannedFile
 
 RUN = "0a1b2c3d"
@@ -56,6 +63,12 @@ def test_the_contract_of_the_catalogue(dev: DevPlan) -> None:
         ),
         ("[components.redis]", "[components.migrations]", ("components.migrations.data: a job has no data",)),
         ('data = "/data"', 'data = "data"', ("components.redis.data: ",)),
+        ('data = "/data"', "", ("components.redis.data: missing", 'data = "/data"')),
+        (
+            'data = "/var/lib/postgresql/data"',
+            "",
+            ("components.postgres.data: missing", 'data = "/var/lib/postgresql/data"'),
+        ),
         ('"--appendonly"', '"{postgres.secret}"', ("components.redis.command.1: ", "postgres.secret")),
     ],
 )
@@ -85,6 +98,16 @@ def test_a_catalogue_without_one_says_which_file_would_declare_it(tmp_path: Path
         plan_dev(catalog, settings_with(folder, workspace_in(tmp_path)))
     assert caught.value.reference == "no-dev-stack"
     assert str(folder / "dev.toml") in caught.value.remedy
+
+
+def test_the_file_that_is_shown_to_a_catalogue_without_one_is_right(tmp_path: Path) -> None:
+    folder = catalog_copy(tmp_path)
+    page = (ROOT / "infra/causes/pages.md").read_text(encoding="utf-8").partition("## no-dev-stack\n")[2]
+    block = [line for line in page.partition("\n## ")[0].splitlines() if line.startswith("    ")]
+    for text in (EXAMPLE.replace("; ", "\n"), textwrap.dedent("\n".join(block))):
+        (folder / "dev.toml").write_text(text, encoding="utf-8")
+        made = plan_dev(load(folder), settings_with(folder, WORKSPACE), run=RUN)
+        assert [step.volume for step in made.services] == [(f"dev-postgres-{RUN}", "/var/lib/postgresql/data")]
 
 
 def test_it_is_no_service_but_its_run_can_be_planned() -> None:
@@ -164,6 +187,13 @@ def test_a_suite_that_would_change_a_persons_data_is_refused(dev: DevPlan) -> No
     alone = wanted.suite.model_copy(update={"workers": wanted.suite.workers.model_copy(update={"redis": None})})
     with pytest.raises(NotReady, match="declares no workers for redis, so it would change your data"):
         for_suite(dev, replace(wanted, suite=alone))
+
+
+def test_what_has_data_is_a_persons_whether_or_not_they_last(dev: DevPlan) -> None:
+    fleeting = replace(dev, plan=replace(dev.plan, steps=tuple(replace(s, volume=None) for s in dev.plan.steps)))
+    wanted = service("contextapi")
+    with pytest.raises(NotReady, match="declares no workers for postgres, redis, so it would change your data"):
+        for_suite(fleeting, replace(wanted, suite=wanted.suite.model_copy(update={"workers": None})))
 
 
 @pytest.mark.parametrize(("name", "stack"), [("contextapi", ["postgres", "redis"]), ("gateway", ["redis"])])
@@ -258,7 +288,105 @@ def test_a_job_is_pointed_at_another_database_by_its_environment_alone(dev: DevP
     assert first.endswith(FILES["001_a.sql"])
 
 
+# Jobs without migrations
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "declared", "why"),
+    [
+        ("exited", 0, "same", None),
+        ("exited", 3, "same", "failed (exit code 3)"),
+        ("exited", 0, "other", devlook.OTHERWISE),
+        ("running", 0, "same", "running"),
+        ("created", 0, "same", "created"),
+    ],
+)
+def test_a_job_is_done_where_it_ended_well_as_it_is_declared(
+    dev: DevPlan, status: str, code: int, declared: str, why: str | None
+) -> None:
+    job = replace(dev.migrations[0].job, declared="same")
+    state = ContainerState(
+        id="1",
+        status=status,
+        exit_code=code,
+        oom_killed=False,
+        error="",
+        ports={},
+        labels={labels.DECLARED: declared},
+    )
+    assert devlook.undone(job, state) == why
+    assert devlook.undone(job, None) == "gone"
+
+
+def test_a_stack_with_a_job_that_is_not_done_is_not_whole(dev: DevPlan) -> None:
+    found = FoundRun(run=RUN, service="dev", tier="integration", created="", owner=None, kept=BOOTSTRAP)
+    well = devlook.Look(
+        found=found, dev=dev, components=(), migrations={}, jobs={"seed": None}, template=True, certain=True
+    )
+    assert well.whole
+    assert not replace(well, jobs={"seed": "failed (exit code 1)"}).whole
+    assert not replace(well, certain=False).whole, "a sweep would end it, were the other witness lost, too"
+    assert well.as_json()["jobs"] == {"seed": {"done": True, "why": None}}
+
+
 # What ends it
+
+
+def test_its_volumes_say_that_it_stays_once_it_was_handed_over(tmp_path: Path) -> None:
+    run = {labels.RUN: RUN, labels.KEPT: BOOTSTRAP}
+    data = Resource(name=f"dev-postgres-{RUN}", id="", labels={**run, labels.ROOT: str(tmp_path)})
+    assert kept.reason(data) is None, "a first bootstrap that was interrupted is swept"
+    rundir.hand_over(runs_of(tmp_path) / RUN)
+    assert kept.reason(data) == BOOTSTRAP
+    assert kept.reason(replace(data, labels=run)) is None
+    assert kept.reason(replace(data, labels={**data.labels, labels.RUN: "../.."})) is None
+    rundir.take_back(runs_of(tmp_path) / RUN)
+    assert kept.reason(data) is None
+    assert kept.reason(Resource(name=kept.marker(RUN), id="", labels=run)) == BOOTSTRAP
+
+
+def test_it_is_not_torn_from_under_a_suite() -> None:
+    run, stack = new_run(), new_run()
+    with named(run):
+        lease_names.refuse_used(stack)
+        lease_names.use(run, stack)
+        with pytest.raises(NotReady, match=rf"run {run} \(process {os.getpid()}\) has its suite going in it") as caught:
+            lease_names.refuse_used(stack)
+        assert caught.value.reference == "stack-in-use"
+    lease_names.refuse_used(stack)
+
+
+def test_a_lock_that_cannot_be_had_is_done_without(tmp_path: Path) -> None:
+    name = f"-test-{new_run()}"
+    path = Path(f"/tmp/infra-{os.getuid()}{name}.lock")
+    path.symlink_to(tmp_path / "elsewhere")
+    waited: list[bool] = []
+    try:
+        with lock.turn(name, lambda: waited.append(True)):
+            assert not (tmp_path / "elsewhere").exists()
+    finally:
+        path.unlink()
+    assert waited == []
+
+
+def test_a_lock_keeps_others_waiting() -> None:
+    name = f"-test-{new_run()}"
+    waited = threading.Event()
+
+    def have() -> None:
+        with lock.turn(name, waited.set):
+            pass
+
+    try:
+        with lock.turn(name, waited.set):
+            other = threading.Thread(target=have)
+            other.start()
+            assert waited.wait(20)
+            assert other.is_alive()
+        other.join(20)
+        assert not other.is_alive()
+    finally:
+        Path(f"/tmp/infra-{os.getuid()}{name}.lock").unlink()
 
 
 @pytest.mark.parametrize("refuse", [refuse_to_end, refuse_to_break])

@@ -118,6 +118,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "infra.firewall",
             "infra.remnants",
             "infra.buildah",
+            "infra.kept",
             "infra.sweep",
             "infra.reaper",
             "infra.lease",
