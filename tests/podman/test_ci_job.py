@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -173,6 +174,20 @@ def test_half_an_archive_is_one_message_and_loads_nothing(archive: Path, project
     first, second = done.err.splitlines()
     assert first.startswith(f"invalid: {half} is no whole archive of images: unexpected end of data; to do: ls -l ")
     assert second.startswith("  blame: user; ")
+
+
+def test_a_damaged_archive_of_full_length_is_one_message_and_loads_nothing(
+    archive: Path, project: Project, tmp_path: Path
+) -> None:
+    bad, data = tmp_path / "bad.tar", bytearray(archive.read_bytes())
+    with tarfile.open(archive) as tar:
+        layer = max(tar, key=lambda member: member.size)
+    data[layer.offset_data + layer.size // 2] ^= 1
+    bad.write_bytes(data)
+    done = project.invoke("images.load", "--file", str(bad))
+    assert (done.code, done.out) == (78, "")
+    assert done.err.startswith(f"invalid: {bad} is no whole archive of images: the bytes of {layer.name} are not those")
+    assert done.err.splitlines()[1].startswith("  blame: user; ")
 
 
 def test_an_archive_that_cannot_be_written_is_said_before_anything_is_built(project: Project, tmp_path: Path) -> None:

@@ -206,6 +206,10 @@ def test_what_looks_at_a_stack_tells_no_secret(telling: Project, podman: Podman)
             told = telling.invoke(*words)
             assert told.code == 0, told.text
             assert leaks(told.text) == [], words
+        logs = telling.invoke("infra.logs", "--service", "suite", "--run", run, GITHUB_ACTIONS="true").lines
+        assert logs[0].startswith("::stop-commands::"), "what a container has written is no command"
+        assert logs[-1] == f"::{logs[0].removeprefix('::stop-commands::')}::"
+        assert len(logs) > 2
         image = podman.inspect(f"suite-db-{run}")["Image"]
         history = podman("history", "--no-trunc", "--format", "json", image).out
         assert leaks(history + podman("image", "inspect", image).out) == []
