@@ -185,7 +185,7 @@ def data_moved(component: str, before: str, now: str | None) -> NotReady:
     says = "no data" if now is None else f'data = "{now}"'
     return NotReady(
         f"its data are those of {before}, and dev.toml says {says} by now: it is not made anew without them",
-        reference="dev-data-moved",
+        reference="dev-stack-data-moved",
         remedy="invoke dev.cleanup && invoke dev.bootstrap  # starts afresh, without your data; "
         f'or components.{component}.data = "{before}" again',
         step=component,

@@ -62,7 +62,7 @@ RULES: tuple[Rule, ...] = (
         hint="${{EDITOR:-vi}} infra/catalog/dev.toml  # stack, [ports], and the data of each component, as above",
     ),
     Rule(
-        reference="dev-data-moved",
+        reference="dev-stack-data-moved",
         blame="user",
         hint="invoke dev.cleanup && invoke dev.bootstrap  # starts afresh, without your data; or put data back",
     ),

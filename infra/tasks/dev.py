@@ -90,13 +90,14 @@ def cleanup(_: Context, run: str = "") -> None:
         with lock.alone(lease_names.USERS):
             lease_names.refuse_used(found.run)
             common.drain(held.engine, found.run)
+            # First: what an interrupted removal leaves is for a sweep, and no stack with half of its data.
+            rundir.take_back(common.read_settings().runs / found.run)
             if left := sweep.sweep_run(held.engine, found.run):
                 raise Internal(
                     f"left behind of the development stack: {', '.join(left)}",
                     reference="left-behind",
                     remedy="invoke dev.cleanup",
                 )
-        rundir.take_back(common.read_settings().runs / found.run)
         print(f"removed the development stack (run {found.run}) with its data")
 
 
