@@ -144,7 +144,8 @@ def test_tasks_of_a_package_have_the_folder_above_it_for_root(tmp_path: Path) ->
 
 def test_the_development_stacks_ports_are_taken(tmp_path: Path) -> None:
     (tmp_path / "catalog").mkdir()
-    (tmp_path / "catalog/dev.toml").write_text('stack = ["postgres"]\n[ports]\npostgres = 15432\n')
+    data = '[components.postgres]\ndata = "/var/lib/postgresql/data"\n'
+    (tmp_path / "catalog/dev.toml").write_text(f'stack = ["postgres"]\n[ports]\npostgres = 15432\n{data}')
     init.write(tmp_path, "shop", "python")
     assert load(tmp_path / "catalog").services["shop"].ports == {"postgres": 15433}
 
