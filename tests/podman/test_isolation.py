@@ -367,27 +367,34 @@ import json, sys, time
 sys.path.insert(0, sys.argv[1])
 import redis
 from infra import redis_numbers
-port, begin, run, rounds = int(sys.argv[2]), float(sys.argv[3]), sys.argv[4], int(sys.argv[5])
+port, run, rounds = int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+print("ready", flush=True)
+begin = float(sys.stdin.readline())
 for number in range(rounds):
-    while time.time() < begin + number * 0.5:
+    while time.time() < begin + number:
         pass
     with redis_numbers.claimed(port, run, 3, spare=0) as numbers:
         print(json.dumps(numbers), flush=True)
         if number == rounds - 1:
             sys.stdin.read()
-        time.sleep(max(0.0, begin + number * 0.5 + 0.4 - time.time()))
+        time.sleep(max(0.0, begin + number + 0.8 - time.time()))
 """
-ROUNDS = 12
+ROUNDS = 8
 
 
 def test_redis_numbers_are_handed_out_once_and_come_back_with_their_owners_however_they_end(up: Up) -> None:
-    begin = str(time.time() + 2.0)
-    argv = [sys.executable, "-c", CLAIM, str(ROOT), str(up.redis), begin]
+    argv = [sys.executable, "-c", CLAIM, str(ROOT), str(up.redis)]
     claiming = [
         subprocess.Popen([*argv, f"0000000{n}", str(ROUNDS)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for n in range(5)
     ]
     try:
+        assert [one.stdout.readline() for one in claiming if one.stdout is not None] == ["ready\n"] * 5
+        begin = time.time() + 0.5
+        for one in claiming:
+            assert one.stdin is not None
+            one.stdin.write(f"{begin}\n")
+            one.stdin.flush()
         for _ in range(ROUNDS):
             had = [json.loads(one.stdout.readline()) for one in claiming if one.stdout is not None]
             every = [number for numbers in had for number in numbers]
