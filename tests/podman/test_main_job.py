@@ -331,7 +331,8 @@ def test_the_critical_path_is_what_the_duration_is_made_of(observed: Observed) -
     assert path[0] == "engine"
     assert path[-8:] == [*STACK, "check", "held", "suite", "teardown"]
     total = sum(one["duration_s"] for one in observed.report["critical_path"])
-    assert total == pytest.approx(observed.report["duration_s"], abs=1.0)
+    # Beside it are the plan before the first step and the reports after the last: more on a host that is busy.
+    assert total == pytest.approx(observed.report["duration_s"], rel=0.1, abs=1.0)
 
 
 def test_junit_xml_has_every_spec_among_them_7_of_7_written(observed: Observed) -> None:
