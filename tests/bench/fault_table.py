@@ -56,8 +56,8 @@ def render(rows: Sequence[dict[str, Any]], load: float) -> str:
         "Written by `python -m tests.bench.fault_table`: the tests `test_fNN_...` cause each for real (or feed its",
         "recorded words, where it says so) and keep the first line that a person sees. Seconds are from the",
         "moment that the engine, the container or the suite shows it, to that line; `-` where the run itself meets it.",
-        "Those of F14 to F16, F19 to F23, F25 in a build and F51 are of whole runs to their end; F46 and F48 until all was",
-        "over.",
+        "Those of F14 to F16, F19 to F23, F25 in a build and F51 are of whole runs to their end; F46 and F48 until all",
+        "was over.",
         "",
         f"{when}, {os.cpu_count()} CPUs, load {load:.1f}; {len(seen)} of {FAULTS} faults"
         + (f", without {', '.join(missing)}" if missing else ""),
