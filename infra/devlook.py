@@ -140,7 +140,6 @@ def find(engine: Engine, root: Path | None, run: str = "") -> FoundRun | None:
 
 def look(engine: Engine, catalog: Catalog, settings: Settings) -> Look | None:
     """Look at the development stack; None where there is none. Raises `Invalid`."""
-    dev = plan_dev(catalog, settings)
     found = find(engine, settings.root)
     if found is None:
         return None

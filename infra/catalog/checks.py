@@ -236,14 +236,15 @@ def _service_ports(
 
 def _port_collisions(catalog: Catalog) -> Iterator[Invalid]:
     taken: dict[int, tuple[str, str]] = {}
-    every: dict[str, Service | DevStack] = {f'service "{name}"': one for name, one in catalog.services.items()}
+    every: list[tuple[str, str, Service | DevStack]] = [
+        (f'service "{name}"', f"services/{name}.toml", one) for name, one in catalog.services.items()
+    ]
     if catalog.dev is not None:
-        every["the development stack"] = catalog.dev
-    for who, service in every.items():
+        every.append(("the development stack", FILE, catalog.dev))
+    for who, file, service in every:
         for key, number in _ports_of(catalog, service):
             if number in taken:
                 other, there = taken[number]
-                file = FILE if isinstance(service, DevStack) else f"services/{who.split(chr(34))[1]}.toml"
                 yield wrong(catalog.folder / file, key, f"port {number} is also {there} of {other}", "port-collision")
             taken[number] = (who, key)
 
