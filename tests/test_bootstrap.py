@@ -80,6 +80,14 @@ def test_a_venv_is_made_once_and_updated_when_the_lock_changes(root: Path, capfd
     assert capfd.readouterr().out.count("+ ") == 1
 
 
+def test_the_package_is_compiled_where_python_may_keep_no_bytecode(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "infra").mkdir()
+    (root / "infra/module.py").write_text("")
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    bootstrap.ensure_venv(root)
+    assert list(root.glob("infra/__pycache__/module.*.pyc"))
+
+
 def test_a_venv_made_by_hand_is_completed(root: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", root / ".venv"], check=True)
     (root / ".venv/kept").touch()

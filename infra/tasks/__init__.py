@@ -9,6 +9,9 @@ from importlib import import_module
 
 from invoke.collection import Collection
 
+# invoke tells Python to keep no bytecode, whatever a person wants: every start would compile all of this again.
+sys.dont_write_bytecode = bool(sys.flags.dont_write_bytecode)
+
 _ALL = ("ci", "dev", "images", "infra", "suite")
 _NAMED = {word.partition(".")[0] for word in sys.argv[1:]} & set(_ALL)
 
