@@ -17,6 +17,8 @@ from pathlib import Path
 from infra import lock
 from infra.lease_names import private_folder, private_folders
 
+# Those that end a program. Any other one, such as HUP, takes nothing away.
+SIGNALS = ("KILL", "TERM", "INT", "QUIT", "ABRT", "SEGV", "BUS", "ILL", "FPE")
 _FOLDER = "away"
 _RECORD = "away-before"
 _LOCK = "-away"

@@ -233,17 +233,10 @@ def _make_venv(root: Path) -> None:
         (*_pip(python), "--require-hashes", "-r", str(root / LOCK)),
         "what requirements.lock pins could not be installed",
     )
-    _compile(python, root / "infra")
+    # As pip does with the rest: an environment may forbid Python to, and then each start takes half a second more.
+    subprocess.run([python, "-m", "compileall", "-q", root / "infra"], stdout=subprocess.DEVNULL, check=False)
     stamp.write_text(json.dumps(_stamp(root)))
     making.unlink()
-
-
-def _compile(python: Path, package: Path) -> None:
-    """Compile once what every start loads, as pip does with the rest: an environment may forbid Python to, or a folder.
-
-    A start that has to compile it all anew takes half a second more.
-    """
-    subprocess.run([python, "-m", "compileall", "-q", package], stdout=subprocess.DEVNULL, check=False)
 
 
 def _base_python() -> str:

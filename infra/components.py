@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from infra import away, lease_names, plan, ports, probes
-from infra.away import Mark
+from infra.away import SIGNALS, Mark
 from infra.catalog.declared import Catalog
 from infra.devstack import refuse_to_break
 from infra.diagnose import Inquiry
@@ -33,8 +33,6 @@ from infra.sweep import FoundRun
 
 For = Literal["ready", "gone"]
 FOR: tuple[For, ...] = ("ready", "gone")
-# Those that end a program. Any other one, such as HUP, takes nothing away.
-SIGNALS = ("KILL", "TERM", "INT", "QUIT", "ABRT", "SEGV", "BUS", "ILL", "FPE")
 _END_S = 30.0
 
 

@@ -12,16 +12,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from infra import labels, processes, reaper
 from infra.cgroups import ROOT
-from infra.engine.client import Engine
 from infra.engine.discover import Connection, discover
 from infra.engine.host import own_authorities
 from infra.errors import InfraError, Unavailable
 from infra.labels import Labels
 from infra.lease_names import engine_of, make_private_folder, note_engine, remove_private_folder, taken
-from infra.report import EngineFacts
+
+if TYPE_CHECKING:
+    from infra.engine.client import Engine
+    from infra.report import EngineFacts
 
 _START_S = 15.0
 _END_S = 10.0
@@ -61,6 +64,8 @@ class Lease:
 
     def facts(self) -> EngineFacts:
         """Ask the engine what it is, for the report. It takes a while to say so; any thread may ask."""
+        from infra.report import EngineFacts  # noqa: PLC0415 - who only looks writes no report
+
         host = self.engine.clone().info().get("host", {})
         return EngineFacts(
             version=self.version,
@@ -119,7 +124,8 @@ def hold(
         connection = discover(make_private_folder(run, str(owner)), lasting)
         note_engine(run, connection.url, connection.identity)
         _hand_over(process, connection, secrets)
-        engine = connection.client()
+        engine = connection.client()  # podman-py is imported here, while the service starts
+        _await_service(process)
         if engine.networks({labels.RUN: run}):  # of another host, or of a run that is still to be swept
             raise taken(run)
         yield Lease(
@@ -139,6 +145,8 @@ def engine_at_hand(run: str) -> Engine | None:
     known = engine_of(run)
     if known is None or (known[0].startswith("unix://") and not Path(known[0].removeprefix("unix://")).exists()):
         return None
+    from infra.engine.client import Engine  # noqa: PLC0415 - 0.2 s
+
     try:
         engine = Engine(known[0], identity=known[1])
         engine.version()
@@ -203,9 +211,8 @@ def _reaper(
 
 
 def _hand_over(process: subprocess.Popen[bytes], connection: Connection, secrets: frozenset[str]) -> None:
-    """Tell the reaper which engine it is, and wait until it is served."""
+    """Tell the reaper which engine it is, so that it serves it."""
     assert process.stdin is not None
-    assert process.stdout is not None
     engine = {
         "url": connection.url,
         "identity": connection.identity,
@@ -216,6 +223,11 @@ def _hand_over(process: subprocess.Popen[bytes], connection: Connection, secrets
     with contextlib.suppress(BrokenPipeError):
         process.stdin.write(f"{json.dumps(engine)}\n".encode())
         process.stdin.flush()
+
+
+def _await_service(process: subprocess.Popen[bytes]) -> None:
+    """Wait until the reaper says that the engine is served. Raises `Unavailable`."""
+    assert process.stdout is not None
     if select.select([process.stdout], [], [], _START_S)[0] and process.stdout.readline() == b"ready\n":
         return
     raise Unavailable(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,16 +13,15 @@ from pathlib import Path
 from infra import disks, suites
 from infra.doctor import engine as engine_checks
 from infra.doctor import facts, host, machine
-from infra.doctor.checks import Asked, Check, background, failure, ok, unchecked
+from infra.doctor.checks import Asked, Check, background, ok, unchecked
 from infra.doctor.facts import Power
+from infra.doctor.reach import Reached
 from infra.doctor.wants import Wants
 from infra.engine import host as engine_host
 from infra.engine import store
 from infra.engine.client import Engine
 from infra.engine.store import Stored
-from infra.errors import InfraError
 from infra.lease import Lease
-from infra.run_names import new_run
 from infra.settings import Settings
 from infra.tools import find
 
@@ -61,28 +60,6 @@ class Subject:
     asked: bool
     path: str
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reached:
-    """The engine, or why there is none."""
-
-    lease: Lease | None = None
-    error: Check | None = None
-
-
-@contextlib.contextmanager
-def reach(hold: Callable[[str], contextlib.AbstractContextManager[Lease]]) -> Iterator[Reached]:
-    """Reach the engine like a run does; what is wrong with it is an answer, and no error."""
-    with contextlib.ExitStack() as stack:
-        try:
-            reached = Reached(lease=stack.enter_context(hold(new_run())))
-        except InfraError as error:
-            reached = Reached(error=failure("engine", error.message, error.remedy))
-        except OSError as error:
-            seen = f"a private service cannot be started: {error}"
-            reached = Reached(error=failure("engine", seen, "df -h /tmp  # a run has its folder there"))
-        yield reached
 
 
 def ask(questions: Questions) -> dict[str, Asked]:

@@ -1,7 +1,8 @@
 """Find the engine: what the environment names, the default connection, a socket that answers, else one of our own.
 
 The order is a contract (design.md section 5). A private service is only described here; the reaper starts it, so
-that killing the owner cuts no call of it in half.
+that killing the owner cuts no call of it in half. Nor is podman-py imported before it is called: that takes as long as
+the service takes to start.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from infra import tools
-from infra.causes.facts import Facts
-from infra.causes.table import judged
 from infra.engine import host
-from infra.engine.client import Engine
 from infra.errors import InfraError, Unavailable
+
+if TYPE_CHECKING:
+    from infra.engine.client import Engine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,8 @@ class Connection:
 
     def client(self, timeout: float = 30.0) -> Engine:
         """Return a client of this engine."""
+        from infra.engine.client import Engine  # noqa: PLC0415 - 0.2 s
+
         return Engine(self.url, timeout=timeout, identity=self.identity)
 
 
@@ -113,6 +117,9 @@ def _private(podman: str, folder: Path, configuration: Path) -> Connection:
 def _named(url: str, origin: str, identity: str | None) -> Connection:
     podman = ("podman", "--url", url, *(("--identity", identity) if identity else ()))
     if why := _silence(url, identity or None):
+        from infra.causes.facts import Facts  # noqa: PLC0415 - as above
+        from infra.causes.table import judged  # noqa: PLC0415
+
         raise judged(
             Unavailable,
             Facts(
@@ -166,6 +173,8 @@ def _sockets() -> list[Path]:
 
 def _silence(url: str, identity: str | None = None) -> str | None:
     """Return why an engine is none to use, or None where it answers."""
+    from infra.engine.client import Engine  # noqa: PLC0415 - as above
+
     try:
         Engine(url, timeout=5.0, identity=identity).version()
     except Unavailable as error:

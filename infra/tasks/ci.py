@@ -9,10 +9,7 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
-from infra.catalog.loading import load
-from infra.matrix import chosen
 from infra.tasks import common
-from infra.workflow import workflow
 
 
 @task(
@@ -26,6 +23,9 @@ from infra.workflow import workflow
 )
 def show_matrix(_: Context, service: str = "", tier: str = "", language: str = "", json: bool = False) -> None:
     """Print the sessions that can run, as one line for GitHub's fromJson."""
+    from infra.catalog.loading import load
+    from infra.matrix import chosen
+
     with common.told():
         catalog = load(common.read_settings().catalog)
         found = chosen(catalog, services=service, tiers=tier, languages=language)
@@ -35,6 +35,8 @@ def show_matrix(_: Context, service: str = "", tier: str = "", language: str = "
 @task(name="workflow", help={"branch": "the branch whose pushes are tested (main)"})
 def show_workflow(_: Context, branch: str = "main") -> None:
     """Print a whole GitHub Actions workflow, for .github/workflows/suites.yml."""
+    from infra.workflow import workflow
+
     with common.told():
         sys.stdout.write(workflow(common.root(), branch=branch))
 

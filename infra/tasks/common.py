@@ -13,16 +13,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from infra import bootstrap, labels, lease, run_names, settings, signals
-from infra.engine.client import Engine
-from infra.engine.transport import NoAnswer
+from infra import bootstrap
 from infra.errors import Cause, Ended, InfraError, Invalid
-from infra.lease import Lease
-from infra.masking import masked
-from infra.request import Request
-from infra.settings import Settings
 
 if TYPE_CHECKING:
+    from infra.catalog.declared import Catalog
+    from infra.engine.client import Engine
+    from infra.lease import Lease
+    from infra.plan import Plan
+    from infra.request import Request
+    from infra.settings import Settings
     from infra.watch import Reporter
 
 
@@ -38,6 +38,8 @@ def root() -> Path:
 
 def read_settings() -> Settings:
     """Return the settings of this repository. Raises `Invalid`."""
+    from infra import settings
+
     return settings.read(root())
 
 
@@ -53,10 +55,10 @@ def told() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         raise SystemExit(1) from None
     except Ended as error:
-        from rich.console import Console  # noqa: PLC0415 - 0.1 s, and most tasks go well
-        from rich.text import Text  # noqa: PLC0415
+        from rich.console import Console
+        from rich.text import Text
 
-        from infra.reporters.console import told as lines_of  # noqa: PLC0415
+        from infra.reporters.console import told as lines_of
 
         console = Console(stderr=True)
         cause = _without_secrets(error.cause()) if _in_actions() else error.cause()
@@ -64,7 +66,7 @@ def told() -> Iterator[None]:
             for line, style in lines_of(error.outcome, error.blame, cause):
                 console.print(Text(line, style=style), soft_wrap=True)
         if _in_actions():
-            from infra.reporters.github import annotation  # noqa: PLC0415
+            from infra.reporters.github import annotation
 
             message = f"{cause.message}; to do: {cause.remedy}"
             sys.stderr.write(annotation("error", f"{error.outcome} ({error.blame})", message, None) + "\n")
@@ -86,7 +88,8 @@ def stopped(stream: TextIO) -> Iterator[None]:
 
 def _without_secrets(cause: Cause) -> Cause:
     """Return a cause for a log that others read; without evidence where no catalogue says what a secret is."""
-    from infra.catalog.loading import load  # noqa: PLC0415 - as above
+    from infra.catalog.loading import load
+    from infra.masking import masked
 
     try:
         components = load(read_settings().catalog).components.values()
@@ -99,6 +102,8 @@ def _without_secrets(cause: Cause) -> Cause:
 @contextmanager
 def engine() -> Iterator[Lease]:
     """Reach the engine for a task that is no run; interrupts end it like any other."""
+    from infra import lease, run_names, signals
+
     with signals.caught(), lease.hold(run_names.new_run(), "infra", "none", looks=True) as held:
         yield held
 
@@ -106,6 +111,8 @@ def engine() -> Iterator[Lease]:
 @contextmanager
 def engine_of(run: str) -> Iterator[Engine]:
     """Reach the engine for a task; that of a run that goes on here is at hand, and is what its own suite should use."""
+    from infra import lease, run_names, signals
+
     with signals.caught(), ExitStack() as stack:
         at_hand = lease.engine_at_hand(run) if run else None
         yield at_hand or stack.enter_context(lease.hold(run_names.new_run(), "infra", "none", looks=True)).engine
@@ -116,14 +123,14 @@ def reporter(*, verbose: bool) -> Reporter:
 
     NO_COLOR is rich's own business; width is the terminal's.
     """
-    from rich.console import Console  # noqa: PLC0415 - as above
+    from rich.console import Console
 
-    from infra.reporters.console import ConsoleReporter  # noqa: PLC0415
+    from infra.reporters.console import ConsoleReporter
 
     console = ConsoleReporter(Console(highlight=False), verbose=verbose)
     if not _in_actions():
         return console
-    from infra.reporters.github import around  # noqa: PLC0415
+    from infra.reporters.github import around
 
     return around(console, _say, os.environ, (root(), read_settings().workspace))
 
@@ -149,6 +156,8 @@ def request(
     retries: int = 0,
 ) -> Request:
     """Return what was asked for, with the PATH that finds what bootstrap has installed."""
+    from infra.request import Request
+
     path = bootstrap.tool_path(root())
     return Request(
         service=service,
@@ -161,6 +170,15 @@ def request(
         path=path,
         retries=retries,
     )
+
+
+def planned(catalog: Catalog, settings: Settings, service: str, tier: str, run: str, ports: str) -> Plan:
+    """Return the plan of what is asked for; that of the development stack, where it is that. Raises `Invalid`."""
+    from infra import plan
+    from infra.devplan import catalog_of
+
+    catalog = catalog_of(catalog, service)
+    return plan.make(catalog, settings, service=service or None, tier=tier, run=run or None, ports=ports)
 
 
 def show(value: object) -> None:
@@ -186,7 +204,9 @@ def remainder() -> tuple[str, ...]:
 
 def drain(engine: Engine, run: str) -> None:
     """Ask the containers to end, the last one started first. One that cannot be asked is removed all the same."""
-    from infra.stack import DEFAULT_GRACE_S, stop  # noqa: PLC0415 - as above
+    from infra import labels
+    from infra.engine.transport import NoAnswer
+    from infra.stack import DEFAULT_GRACE_S, stop
 
     for container in sorted(engine.containers({labels.RUN: run}), key=lambda c: c.created, reverse=True):
         if container.state == "running":

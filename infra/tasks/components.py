@@ -5,18 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from invoke.context import Context
 from invoke.tasks import task
 
-from infra import components, labels, lease_names
-from infra import status as status_of
-from infra.catalog.loading import load
-from infra.components import Said, Target
+from infra.away import SIGNALS
 from infra.errors import Invalid
 from infra.tasks import common
-from infra.values import seconds
+
+if TYPE_CHECKING:
+    from infra.components import For, Said, Target
 
 _Asked = TypeVar("_Asked")
 _HELP = {
@@ -28,7 +27,7 @@ _HELP = {
 }
 
 
-@task(help=_HELP | {"signal": f"one of {', '.join(components.SIGNALS)}"})
+@task(help=_HELP | {"signal": f"one of {', '.join(SIGNALS)}"})
 def kill(
     _: Context,
     component: str = "",
@@ -39,7 +38,9 @@ def kill(
     json: bool = False,
 ) -> None:
     """Kill a component and wait until it has ended; no fault of the run, until infra.start."""
-    _do(component, run, service, tier, json, lambda: components.signal_name(signal), Target.kill)
+    from infra.components import Target, signal_name
+
+    _do(component, run, service, tier, json, lambda: signal_name(signal), Target.kill)
 
 
 @task(help=_HELP)
@@ -83,6 +84,10 @@ def _do(
     work: Callable[[Target, _Asked], Said],
 ) -> None:
     """Find the component and do something to it; what was asked is checked before anything else is."""
+    from infra import components, labels, lease_names
+    from infra import status as status_of
+    from infra.catalog.loading import load
+
     with common.told():
         asked = checked()
         settings = common.read_settings()
@@ -99,8 +104,11 @@ def _do(
             print(f"{said.component} of run {said.run}: {said.what}, {said.seconds:.2f} s")
 
 
-def _wanted(what: str, timeout: str) -> tuple[components.For, float]:
-    for known in components.FOR:
+def _wanted(what: str, timeout: str) -> tuple[For, float]:
+    from infra.components import FOR
+    from infra.values import seconds
+
+    for known in FOR:
         if what == known:
             try:
                 return known, float(str(seconds(timeout)))
@@ -108,7 +116,7 @@ def _wanted(what: str, timeout: str) -> tuple[components.For, float]:
                 what = f'--timeout is a duration such as 500ms, 30s or 15m, not "{timeout}"'
                 raise Invalid(what, reference="arguments", remedy="invoke infra.wait --help") from error
     raise Invalid(
-        f'--for is {" or ".join(components.FOR)}, not "{what}"',
+        f'--for is {" or ".join(FOR)}, not "{what}"',
         reference="arguments",
         remedy="invoke infra.wait --help",
     )

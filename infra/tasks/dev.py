@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
-from infra import applied, devlook, lease_names, lock, rundir, sweep
-from infra.catalog.loading import load
-from infra.devlook import Look
-from infra.devplan import plan_dev
-from infra.devstack import LOCK
 from infra.errors import EXIT_CODES, Internal, Outcome
-from infra.settings import Settings
 from infra.tasks import common
+
+if TYPE_CHECKING:
+    from infra.devlook import Look
+    from infra.settings import Settings
 
 
 @task(
@@ -34,7 +33,7 @@ def bootstrap(_: Context, ports: str = "fixed", verbose: bool = False) -> None:
             _print(seen)
             return
         request = common.request("dev", "integration", ports=ports, verbose=verbose)
-        from infra.attempts import execute  # noqa: PLC0415 - 0.3 s, and a stack that is up needs none of it
+        from infra.attempts import execute  # a stack that is up needs none of it
 
         report = execute(settings, request, common.reporter(verbose=verbose), "dev")
         if report.exit_code == 0 and (seen := _look(settings, ports)) is not None:
@@ -45,6 +44,8 @@ def bootstrap(_: Context, ports: str = "fixed", verbose: bool = False) -> None:
 @task(help={"json": "print JSON and nothing else"})
 def status(_: Context, json: bool = False) -> None:
     """Show how the development stack is. Exit code 75 where it is not ready."""
+    from infra import devlook
+
     with common.told():
         seen = _look(common.read_settings())
         if json:
@@ -70,10 +71,10 @@ def status(_: Context, json: bool = False) -> None:
 )
 def run_suite(_: Context, service: str = "", tier: str = "integration", run: str = "", verbose: bool = False) -> None:
     """Run a suite in the development stack, isolated per worker. What stands after -- goes to the suite."""
+    from infra.attempts import execute
+
     with common.told():
         settings = common.read_settings()
-        from infra.attempts import execute  # noqa: PLC0415 - as above
-
         request = common.request(service or None, tier, run=run, verbose=verbose, args=common.remainder())
         report = execute(settings, request, common.reporter(verbose=verbose), "dev-test")
     common.leave(report.exit_code)
@@ -82,6 +83,9 @@ def run_suite(_: Context, service: str = "", tier: str = "integration", run: str
 @task(help={"run": "that of another checkout, 8 hex digits (infra.status shows it)"})
 def cleanup(_: Context, run: str = "") -> None:
     """Remove the development stack with its data. Nothing else does."""
+    from infra import devlook, lease_names, lock, rundir, sweep
+    from infra.devstack import LOCK
+
     with common.told(), common.engine() as held, lock.turn(LOCK, lambda: print("waiting: a dev.bootstrap goes on")):
         found = devlook.find(held.engine, None if run else common.read_settings().root, run)
         if found is None:
@@ -102,11 +106,17 @@ def cleanup(_: Context, run: str = "") -> None:
 
 
 def _look(settings: Settings, ports: str = "fixed") -> Look | None:
+    from infra import applied
+    from infra.catalog.loading import load
+    from infra.devplan import plan_dev
+
     catalog = load(settings.catalog)
     plan_dev(catalog, settings, ports=ports)
     with ThreadPoolExecutor(1) as beside:
         beside.submit(applied.load_driver)
         with common.engine() as held:
+            from infra import devlook
+
             return devlook.look(held.engine, catalog, settings)
 
 

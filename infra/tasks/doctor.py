@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from invoke.context import Context
 from invoke.tasks import task
 
-from infra import bootstrap, lease, signals
-from infra.catalog.loading import load
-from infra.doctor import examine, fixes, wants
-from infra.doctor.checks import Asked, Check, document, failure, worst
-from infra.doctor.examine import Subject
 from infra.errors import EXIT_CODES, Invalid, Outcome
-from infra.settings import Settings
 from infra.tasks import common
+
+if TYPE_CHECKING:
+    from infra.doctor.checks import Check
+    from infra.doctor.examine import Subject
+    from infra.settings import Settings
 
 
 @task(
@@ -28,6 +28,8 @@ from infra.tasks import common
 )
 def doctor(_: Context, service: str = "", tier: str = "integration", json: bool = False, fix: bool = False) -> None:
     """Look whether this host has what a run needs. Exit code 69 where a check failed, 0 where none did."""
+    from infra.doctor.checks import document, worst
+
     said: list[str] = []
 
     def say(text: str) -> None:
@@ -35,8 +37,7 @@ def doctor(_: Context, service: str = "", tier: str = "integration", json: bool 
         print(f"fix: {text}", file=sys.stderr if json else sys.stdout, flush=True)
 
     with common.told():
-        subject, catalogue = _subject(common.read_settings(), service, tier)
-        checks = (*catalogue, *_examined(subject, say if fix else None))
+        checks = _examined(common.read_settings(), service, tier, say if fix else None)
         if json:
             common.show(document(checks) | ({"fixed": said} if fix else {}))
         else:
@@ -47,6 +48,12 @@ def doctor(_: Context, service: str = "", tier: str = "integration", json: bool 
 
 def _subject(settings: Settings, service: str, tier: str) -> tuple[Subject, tuple[Check, ...]]:
     """A service that there is not is an error; a catalogue that cannot be read leaves the host to be looked at."""
+    from infra import bootstrap
+    from infra.catalog.loading import load
+    from infra.doctor import wants
+    from infra.doctor.checks import failure
+    from infra.doctor.examine import Subject
+
     wanted: tuple[wants.Wants, ...] = ()
     checks: tuple[Check, ...] = ()
     try:
@@ -61,18 +68,25 @@ def _subject(settings: Settings, service: str, tier: str) -> tuple[Subject, tupl
     return Subject(settings=settings, wants=wanted, asked=bool(service), path=path), checks
 
 
-def _examined(subject: Subject, say: Callable[[str], None] | None) -> tuple[Check, ...]:
-    asked: dict[str, Asked] = examine.ask(examine.of_host(subject))
-    ours = examine.stored()
-    with signals.caught(), examine.reach(lambda run: lease.hold(run, "infra", "none", looks=True)) as reached:
+def _examined(settings: Settings, service: str, tier: str, say: Callable[[str], None] | None) -> tuple[Check, ...]:
+    from infra import signals
+    from infra.doctor.reach import reach
+
+    with signals.caught(), reach() as reached:
+        from infra.doctor import examine, fixes
+
+        subject, checks = _subject(settings, service, tier)
+        ours = examine.stored()
         if say is not None and reached.lease is not None:
             fixes.apply(reached.lease, ours, say)
             ours = examine.stored()
-        asked |= examine.ask(examine.of_engine(subject, reached, ours))
-        return examine.answers(asked)
+        asked = examine.ask({**examine.of_host(subject), **examine.of_engine(subject, reached, ours)})
+        return (*checks, *examine.answers(asked))
 
 
 def _print(checks: tuple[Check, ...]) -> None:
+    from infra.doctor.checks import worst
+
     width = max(len(check.name) for check in checks)
     for check in checks:
         print(f"{check.state:<7}  {check.name:<{width}}  {check.seen}")

@@ -5,15 +5,16 @@ from __future__ import annotations
 from invoke.context import Context
 from invoke.tasks import task
 
-from infra.causes import table
-from infra.errors import Invalid
-from infra.placeholders import nearest
 from infra.tasks import common
 
 
 @task(help={"reference": "a report's cause.reference, or all", "json": "print JSON"})
 def explain(_: Context, reference: str, json: bool = False) -> None:
     """Print what a cause means, how it comes about, and what to do."""
+    from infra.causes import table
+    from infra.errors import Invalid
+    from infra.placeholders import nearest
+
     with common.told():
         if reference == "all":
             known = {rule.reference: rule.blame for rule in table.RULES}

@@ -6,19 +6,19 @@ import shlex
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
-from infra import cache, handover, labels, matrix, plan, sweep
-from infra.attempts import execute
-from infra.catalog.loading import load as load_catalog
-from infra.engine.types import Image
+from infra import labels
 from infra.errors import Invalid
-from infra.plan import PlannedStep
-from infra.reporters.console import rows
 from infra.tasks import common
+
+if TYPE_CHECKING:
+    from infra.engine.types import Image
+    from infra.plan import PlannedStep
 
 _DAY = 24 * 3600.0
 
@@ -33,6 +33,8 @@ _DAY = 24 * 3600.0
 )
 def build(_: Context, service: str = "", tier: str = "integration", run: str = "", verbose: bool = False) -> None:
     """Have all images of a service's stack, without starting anything."""
+    from infra.attempts import execute
+
     with common.told():
         settings = common.read_settings()
         request = common.request(service or None, tier, run=run, verbose=verbose)
@@ -55,6 +57,10 @@ _SELECTION = {
 )
 def save(_: Context, file: str = "", service: str = "", tier: str = "", verbose: bool = False) -> None:
     """Have all images of the chosen services' stacks, and write them to one archive."""
+    from infra import handover, matrix, plan
+    from infra.attempts import execute
+    from infra.catalog.loading import load as load_catalog
+
     with common.told():
         path = _file(file, "save")
         handover.check_place(path)
@@ -90,6 +96,8 @@ def save(_: Context, file: str = "", service: str = "", tier: str = "", verbose:
 @task(help={"file": "the archive that images.save has written"})
 def load(_: Context, file: str = "") -> None:
     """Have the images of an archive, so that runs find them and build nothing."""
+    from infra import handover
+
     with common.told():
         path, started = _file(file, "load"), time.monotonic()
         with common.engine() as held:
@@ -119,6 +127,8 @@ def _file(given: str, task_name: str) -> Path:
 @task(name="list", help={"json": "print JSON and nothing else"})
 def show(_: Context, json: bool = False) -> None:
     """List the images that are ours, the newest first."""
+    from infra.reporters.console import rows
+
     with common.told(), common.engine() as held:
         found = sorted(held.engine.images({labels.IMAGE: ""}), key=lambda one: one.created, reverse=True)
         if json:
@@ -142,6 +152,8 @@ def show(_: Context, json: bool = False) -> None:
 )
 def drop(_: Context, days: str = "", gigabytes: str = "", json: bool = False) -> None:
     """Drop cached images beyond an age and a size; images of runs stay."""
+    from infra import cache, sweep
+
     with common.told(), common.engine() as held:
         max_age_s = _number(days, "--days") * _DAY if days else cache.MAX_AGE_S
         max_bytes = _number(gigabytes, "--gigabytes") * 1024**3 if gigabytes else cache.MAX_BYTES

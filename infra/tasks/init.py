@@ -9,8 +9,6 @@ from pathlib import Path
 from invoke.context import Context
 from invoke.tasks import task
 
-from infra import bootstrap, tools
-from infra import init as beginning
 from infra.tasks import common
 
 HELP = {
@@ -27,6 +25,9 @@ def init(_: Context, service: str = "", language: str = "") -> None:
 
 def begin(root: Path, service: str, language: str) -> None:
     """Write the files, say which, and what comes next."""
+    from infra import bootstrap, tools
+    from infra import init as beginning
+
     with common.told():
         service = service or beginning.default_service(root)
         done = beginning.write(root, service, language)

@@ -6,8 +6,6 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
-from infra import retry
-from infra.attempts import execute
 from infra.tasks import common
 
 
@@ -33,6 +31,9 @@ def run(
     verbose: bool = False,
 ) -> None:
     """Start the stack, run the suite, always clean up. What stands after -- goes to the suite."""
+    from infra import retry
+    from infra.attempts import execute
+
     with common.told():
         settings = common.read_settings()
         request = common.request(
