@@ -10,20 +10,34 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import requests
-from podman.api import APIClient
-from podman.errors import PodmanError
 
-from infra.causes.facts import Facts
-from infra.causes.table import find
 from infra.errors import InfraError, Outcome, Unavailable
+
+
+@contextmanager
+def _without(module: str) -> Iterator[None]:
+    """Have an import of this module fail, as if it were not installed, unless somebody has imported it before."""
+    absent = sys.modules.setdefault(module, None) is None  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        if absent:
+            del sys.modules[module]
+
+
+with _without("rich.progress"):  # podman-py takes it where it is: 54 modules, for a bar that nobody sees
+    from podman.api import APIClient
+    from podman.errors import PodmanError
 
 ASK_S = 20.0
 CHANGE_S = 30.0
@@ -48,6 +62,9 @@ class EngineRefused(InfraError):
     outcome = Outcome.NOT_READY
 
     def __init__(self, message: str, status: int) -> None:
+        from infra.causes.facts import Facts  # noqa: PLC0415 - 30 ms, and most is not refused
+        from infra.causes.table import find  # noqa: PLC0415
+
         torn = _TORN.search(message)
         remedy = f"podman rmi --force {torn[1]}" if torn else "podman info"
         found = find(Facts(doing="call", step="", said=message))
