@@ -11,9 +11,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from infra import databases
 from infra.databases import Server
 from infra.errors import NotReady
-from infra.plan import HOST, PlannedStep
+from infra.plan import PlannedStep
 
 _TABLE = "infra.migrations"
 _PREPARE = f"""
@@ -22,7 +23,6 @@ CREATE TABLE IF NOT EXISTS {_TABLE} (
     job text NOT NULL, name text NOT NULL, sha256 text NOT NULL,
     begun timestamptz NOT NULL DEFAULT clock_timestamp(), applied timestamptz, PRIMARY KEY (job, name))
 """
-_CALL_S = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,43 +123,25 @@ def elsewhere(job: PlannedStep, target: str, database: str, other: str) -> Plann
     return _with(moved, target, tuple(sql_files(job, target)), guarded)
 
 
-def load_driver() -> None:
-    """Import what a database is asked with: 0.1 s, for which there is time while an engine is reached."""
-    import psycopg  # noqa: F401, PLC0415
-
-
 def read(server: Server, job: str, *, prepare: bool) -> Record:
     """Ask a server which migrations of a job its database has, and what databases there are. Raises `NotReady`."""
-    import psycopg  # noqa: PLC0415 - as above
 
-    try:
-        with psycopg.connect(
-            host=HOST,
-            port=server.port,
-            dbname=server.database,
-            user=server.user,
-            password=server.password,
-            connect_timeout=5,
-            options=f"-c statement_timeout={_CALL_S * 1000}",
-            application_name="infra",
-            sslmode="disable",
-            autocommit=True,
-        ) as connection:
-            if prepare:
-                connection.execute(_PREPARE)
-            names = tuple(name for (name,) in connection.execute("SELECT datname FROM pg_database"))
-            if connection.execute("SELECT to_regclass(%s)", [_TABLE]).fetchone() == (None,):
-                return Record(rows=(), databases=names)
-            query = f"SELECT name, sha256, applied IS NOT NULL FROM {_TABLE} WHERE job = %s ORDER BY begun, name"
-            rows = connection.execute(query, [job]).fetchall()
-    except psycopg.Error as error:
-        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        raise NotReady(
+    def refused(lines: tuple[str, ...]) -> NotReady:
+        return NotReady(
             f"which migrations {server.database} has cannot be read: {lines[0]}",
             reference="migrations-unknown",
             remedy="invoke dev.cleanup && invoke dev.bootstrap  # starts afresh; dev.status says how it is",
-            evidence=tuple(lines),
-        ) from error
+            evidence=lines,
+        )
+
+    with databases.connected(server, server.database, refused) as connection:
+        if prepare:
+            connection.execute(_PREPARE)
+        names = tuple(name for (name,) in connection.execute("SELECT datname FROM pg_database"))
+        if connection.execute("SELECT to_regclass(%s)", [_TABLE]).fetchone() == (None,):
+            return Record(rows=(), databases=names)
+        query = f"SELECT name, sha256, applied IS NOT NULL FROM {_TABLE} WHERE job = %s ORDER BY begun, name"
+        rows = connection.execute(query, [job]).fetchall()
     return Record(rows=tuple(Row(name=n, sha256=h, applied=done) for n, h, done in rows), databases=names)
 
 

@@ -13,7 +13,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, LiteralString
 from urllib.parse import quote
@@ -238,16 +238,23 @@ def _do(connection: psycopg.Connection[Any], statement: LiteralString, *names: s
     connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
 
 
+def load_driver() -> None:
+    """Import what a database is asked with: 0.1 s, for which there is time while an engine or a server starts."""
+    import psycopg  # noqa: F401, PLC0415
+
+
 @contextlib.contextmanager
-def _connected(server: Server) -> Iterator[psycopg.Connection[Any]]:
-    """Connect to the maintenance database, bounded; what PostgreSQL refuses is `NotReady`."""
-    import psycopg  # noqa: PLC0415 - 0.1 s, for which there is time while a server starts
+def connected(
+    server: Server, database: str, refused: Callable[[tuple[str, ...]], NotReady]
+) -> Iterator[psycopg.Connection[Any]]:
+    """Connect, bounded; what PostgreSQL refuses raises what `refused` makes of its lines, of which there is one."""
+    import psycopg  # noqa: PLC0415 - as above
 
     try:
         with psycopg.connect(
             host=HOST,
             port=server.port,
-            dbname=_MAINTENANCE,
+            dbname=database,
             user=server.user,
             password=server.password,
             connect_timeout=5,
@@ -258,13 +265,22 @@ def _connected(server: Server) -> Iterator[psycopg.Connection[Any]]:
         ) as connection:
             yield connection
     except psycopg.Error as error:
-        lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        raise NotReady(
-            f"the workers' databases could not be made: {lines[0]}",
-            reference="databases-failed",
-            remedy="ls {folder}/logs  # the database server's says more",
-            evidence=tuple(lines),
-        ) from error
+        lines = tuple(line for line in str(error).splitlines() if line.strip())
+        raise refused(lines or (type(error).__name__,)) from error
+
+
+def _connected(server: Server) -> contextlib.AbstractContextManager[psycopg.Connection[Any]]:
+    """Connect to the maintenance database; what PostgreSQL refuses is `NotReady`."""
+    return connected(server, _MAINTENANCE, _refused)
+
+
+def _refused(lines: tuple[str, ...]) -> NotReady:
+    return NotReady(
+        f"the workers' databases could not be made: {lines[0]}",
+        reference="databases-failed",
+        remedy="ls {folder}/logs  # the database server's says more",
+        evidence=lines,
+    )
 
 
 def _base36(number: int) -> str:

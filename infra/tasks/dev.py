@@ -106,14 +106,14 @@ def cleanup(_: Context, run: str = "") -> None:
 
 
 def _look(settings: Settings, ports: str = "fixed") -> Look | None:
-    from infra import applied
+    from infra import databases
     from infra.catalog.loading import load
     from infra.devplan import plan_dev
 
     catalog = load(settings.catalog)
     plan_dev(catalog, settings, ports=ports)
     with ThreadPoolExecutor(1) as beside:
-        beside.submit(applied.load_driver)
+        beside.submit(databases.load_driver)
         with common.engine() as held:
             from infra import devlook
 

@@ -212,7 +212,7 @@ LEVEL = {module: level for level, (_, modules) in enumerate(LAYERS) for module i
 FOREIGN = {
     "podman": {"infra.engine.transport"},
     "requests": {"infra.engine.transport", "infra.engine.client", "infra.probes"},
-    "psycopg": {"infra.probes", "infra.databases", "infra.applied"},
+    "psycopg": {"infra.probes", "infra.databases"},
     "redis": {"infra.redis_numbers"},
     "pytest": {"infra.pytest_plugin", "infra.pytest_components"},
     "tenacity": {"infra.readiness"},
