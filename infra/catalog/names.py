@@ -121,7 +121,9 @@ def newer(document: Mapping[str, object]) -> str:
 
 def is_installed() -> bool:
     """Whether this is a package among others, of a repository that has adopted it, and not a checkout."""
-    return any(Path(__file__).is_relative_to(sysconfig.get_path(name)) for name in ("purelib", "platlib"))
+    schemes = (sysconfig.get_default_scheme(), sysconfig.get_preferred_scheme("user"))
+    places = (sysconfig.get_path(name, scheme) for scheme in schemes for name in ("purelib", "platlib"))
+    return any(Path(__file__).is_relative_to(place) for place in places)
 
 
 def nox_command() -> str:

@@ -156,6 +156,18 @@ def test_remedies_name_a_python_that_has_it_where_it_is_installed(dist: Path, tm
     assert told["upgrade"] == f"{python} -m pip install -U {metadata(dist)['Name']}"
 
 
+def test_a_user_who_has_installed_it_has_no_checkout(dist: Path, tmp_path: Path) -> None:
+    scheme = sysconfig.get_preferred_scheme("user")
+    packages = Path(sysconfig.get_path("purelib", scheme, {"userbase": str(tmp_path)}))
+    with zipfile.ZipFile(dist / f"{NAME}-py3-none-any.whl") as archive:
+        archive.extractall(packages)
+    program = "from infra.catalog import names; print(names.__file__, names.is_installed())"
+    python = getattr(sys, "_base_executable", sys.executable)
+    env = {"PYTHONUSERBASE": str(tmp_path)}
+    done = subprocess.run([python, "-c", program], cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(packages / "infra/catalog/names.py"), "True"]
+
+
 def test_remedies_of_a_checkout_are_its_noxfile_and_a_pull_there(tmp_path: Path) -> None:
     told = said(Path(sys.executable), tmp_path, str(ROOT))
     assert [one.partition("  # ")[0] for one in told["bootstrap"]] == ["python3 noxfile.py -s bootstrap"] * 5
