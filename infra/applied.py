@@ -59,12 +59,8 @@ class Migrations:
             *([f"edited since they were applied: {', '.join(self.edited)}"] if self.edited else []),
             *([f"applied, and not in the folder: {', '.join(self.gone)}"] if self.gone else []),
         ]
-        what = "; ".join(parts)
-        return (
-            f"stale data: migrations {what}; to start afresh: invoke dev.cleanup && invoke dev.bootstrap"
-            if what
-            else None
-        )
+        afresh = "to start afresh, without your data: invoke dev.cleanup && invoke dev.bootstrap"
+        return f"stale data: migrations {'; '.join(parts)}; {afresh}" if parts else None
 
 
 def compared(files: Mapping[str, str], rows: Iterable[Row]) -> Migrations:
@@ -130,7 +126,7 @@ def read(server: Server, job: str, *, prepare: bool) -> Record:
         return NotReady(
             f"which migrations {server.database} has cannot be read: {lines[0]}",
             reference="migrations-unknown",
-            remedy="invoke dev.cleanup && invoke dev.bootstrap  # starts afresh; dev.status says how it is",
+            remedy="invoke dev.bootstrap  # asks again; where it never can, dev.cleanup removes it with your data",
             evidence=lines,
         )
 

@@ -31,7 +31,6 @@ _KILL_S = 2.0
 _WRITING_S = 1.0
 _LOOK_S = 0.05
 _STATE = "buildah.json"
-_STORES: dict[str, str] = {}
 
 
 def flags(run: str, bundle: Path | None, work: Path) -> list[str]:
@@ -168,10 +167,8 @@ def _stored(engine: Engine, kind: str, *names: str) -> list[dict[str, Any]]:
 
 def store(engine: Engine, kind: str) -> Path:
     """Return the folder in which the engine's storage has its containers, images or layers."""
-    if engine.url not in _STORES:
-        told = engine.info()["store"]  # it counts what is in it, which takes a while
-        _STORES[engine.url] = f"{told['graphRoot']}/{told['graphDriverName']}"
-    return Path(f"{_STORES[engine.url]}-{kind}")
+    told = engine.info()["store"]
+    return Path(f"{told['graphRoot']}/{told['graphDriverName']}-{kind}")
 
 
 def _working(engine: Engine) -> list[tuple[str, str]]:

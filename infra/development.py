@@ -32,6 +32,8 @@ _LET_GO_S = 2.0
 class Development(Lasting):
     """A run that has the development stack ready."""
 
+    _cleared: frozenset[str] = frozenset()
+
     def go(self, goal: Goal) -> None:
         """Do it. Raises what ends it."""
         catalog = load(self.settings.catalog)
@@ -46,6 +48,11 @@ class Development(Lasting):
                     self._make(dev, held)
                 else:
                     self._bring_back(catalog, dev, held, found)
+
+    @property
+    def keeps(self) -> bool:
+        """What cannot be brought up is removed: its data have a reason to stay only once it is up."""
+        return False
 
     def _make(self, dev: DevPlan, held: Lease) -> None:
         for step in dev.plan.steps:
@@ -81,6 +88,7 @@ class Development(Lasting):
                 stack.make_network()
             else:
                 stack.addresses = addresses(subnet, [step.name for step in theirs.plan.steps])
+            self._clear(stack, theirs)
             for step in theirs.plan.steps:
                 if step.kind == "service":
                     self._back(stack, step, images)
@@ -89,25 +97,50 @@ class Development(Lasting):
             self.ensure_template(theirs, stack, held, images)
             self._check(stack)
 
+    def _clear(self, stack: Stack, dev: DevPlan) -> None:
+        """Remove what is declared otherwise by now, or not any more: all of it first, as addresses may have changed.
+
+        Nothing is removed where somebody else has a port that is declared by now, or a suite goes on in the stack.
+        """
+        engine = stack.engine
+        seen = [devlook.see(engine, step) for step in dev.services]
+        old = [one for one in seen if one.why == devlook.OTHERWISE]
+        dropped = devlook.dropped(engine, dev)
+        own = {port for one in old for port in one.ports.values()}
+        for one in old:
+            for port in one.step.ports:
+                if port.host is not None and port.host not in own and not ports.is_free(port.host):
+                    raise taken(one.step.name, port.host, stack.lease)
+        with lock.alone(lease_names.USERS):
+            if dropped or any(one.state is not None and not one.state.dead for one in old):
+                lease_names.refuse_used(stack.plan.run)
+            for one in old:
+                data = _with_data(engine, one.step)
+                self.recorder.note(f"{one.step.name} was {devlook.OTHERWISE}: it is made anew{data}")
+            for name in dropped:
+                self.recorder.note(f"{name} is not declared any more: it is removed; its data stay until dev.cleanup")
+            for one in old:
+                if one.state is not None and one.state.status == "paused":  # what is frozen ends with no grace
+                    engine.freeze(one.step.container, frozen=False)
+            for name in (*dropped, *(one.step.container for one in reversed(old))):
+                stop(engine, name, DEFAULT_GRACE_S)
+                _remove(engine, name)
+        self._cleared = frozenset(one.step.name for one in old)
+
     def _back(self, stack: Stack, step: PlannedStep, images: Mapping[str, str]) -> None:
         """Have one component ready: as it is, started again, or made anew with its data."""
         engine, seen = stack.engine, devlook.see(stack.engine, step)
         state, why = seen.state, seen.why
         if seen.crashes:
             self.recorder.note(seen.crashes)
-        moves = state is not None and not _running(seen) and self._should_move(stack, seen)
-        if state is not None and (moves or why in (devlook.OTHERWISE, devlook.LOST)):
-            with lock.alone(lease_names.USERS):
-                if _running(seen) and why != devlook.LOST:
-                    lease_names.refuse_used(stack.plan.run)
-                self.recorder.note(
-                    f"{step.name} was {'on a taken port' if moves else why}: it is made anew{_with_data(engine, step)}"
-                )
-                if why != devlook.LOST:
-                    stop(engine, step.container, DEFAULT_GRACE_S)
-                _remove(engine, step.container)
+        moves = _is_stopped(seen) and self._should_move(stack, seen)
+        if moves or why == devlook.LOST:
+            self.recorder.note(
+                f"{step.name} was {'on a taken port' if moves else why}: it is made anew{_with_data(engine, step)}"
+            )
+            _remove(engine, step.container)
             state = None
-        elif state is None:
+        elif state is None and step.name not in self._cleared:
             self.recorder.note(f"{step.name} was gone: it is made anew{_with_data(engine, step)}")
         if state is None:
             self._create(stack, step, images)
@@ -177,7 +210,7 @@ class Development(Lasting):
         if seen.begun:
             self.recorder.note(
                 f"migrations begun before and not finished are run again: {', '.join(seen.begun)}; where half of one is"
-                " in the way: invoke dev.cleanup && invoke dev.bootstrap"
+                " in the way, start afresh, without your data: invoke dev.cleanup && invoke dev.bootstrap"
             )
         if not seen.pending:
             return
@@ -219,6 +252,11 @@ def _remove(engine: Engine, container: str) -> None:
 
 def _running(seen: devlook.Seen) -> bool:
     return seen.state is not None and seen.state.status == "running"
+
+
+def _is_stopped(seen: devlook.Seen) -> bool:
+    """Whether it is there and has no port: what is frozen has its own still."""
+    return seen.state is not None and seen.state.status not in ("running", "paused")
 
 
 def _with_data(engine: Engine, step: PlannedStep) -> str:

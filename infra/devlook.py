@@ -20,7 +20,7 @@ from infra.engine.types import ContainerState
 from infra.errors import InfraError, NotReady
 from infra.plan import PlannedStep
 from infra.settings import Settings
-from infra.sweep import FoundRun
+from infra.sweep import FoundRun, is_our_name
 from infra.workers import Cloned
 
 OTHERWISE = "declared otherwise by now"
@@ -50,8 +50,8 @@ class Seen:
 class Look:
     """The stack as it was seen. `migrations` are by job, None where its database does not say.
 
-    `jobs` are the others by name, with what keeps one from being done. `certain` is whether nothing is lost of what
-    says that the stack stays.
+    `jobs` are the others by name, with what keeps one from being done. `dropped` are containers of components that are
+    not declared any more. `certain` is whether nothing is lost of what says that the stack stays.
     """
 
     found: FoundRun
@@ -59,6 +59,7 @@ class Look:
     components: tuple[Seen, ...]
     migrations: Mapping[str, Migrations | None]
     jobs: Mapping[str, str | None]
+    dropped: tuple[str, ...]
     template: bool
     certain: bool
 
@@ -72,7 +73,7 @@ class Look:
         """Whether there is nothing to do."""
         migrated = all(one is not None and not one.pending for one in self.migrations.values())
         done = all(why is None for why in self.jobs.values())
-        return self.ready and migrated and done and self.template and self.certain
+        return self.ready and migrated and done and not self.dropped and self.template and self.certain
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -81,7 +82,8 @@ class Look:
         begun = [
             f"begun and not finished: {', '.join(one.begun)}" for one in self.migrations.values() if one and one.begun
         ]
-        return tuple(filter(None, [*(one.crashes for one in self.components), *begun, *stale]))
+        dropped = [f"{name} is still there, and not declared any more" for name in self.dropped]
+        return tuple(filter(None, [*(one.crashes for one in self.components), *begun, *stale, *dropped]))
 
     def as_json(self) -> dict[str, Any]:
         """Return the contract of `dev.status --json`."""
@@ -153,9 +155,17 @@ def look(engine: Engine, catalog: Catalog, settings: Settings) -> Look | None:
         components=components,
         migrations={one.job.name: _compared(one, records[one.job.name]) for one in dev.migrations},
         jobs={step.name: undone(step, engine.state(step.container)) for step in dev.jobs},
+        dropped=dropped(engine, dev),
         certain=kept.is_certain(engine, settings.runs / found.run, found.run),
         template=dev.cloned is None or _has_template(dev.cloned, records[dev.migrations[0].job.name]),
     )
+
+
+def dropped(engine: Engine, dev: DevPlan) -> tuple[str, ...]:
+    """Return the containers of a stack whose components it does not declare any more."""
+    names = {step.container for step in dev.plan.steps}
+    there = (one.name for one in engine.containers({labels.RUN: dev.plan.run}))
+    return tuple(sorted(name for name in there if is_our_name(name, dev.plan.run) and name not in names))
 
 
 def none_up() -> NotReady:

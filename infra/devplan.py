@@ -106,6 +106,9 @@ def for_suite(dev: DevPlan, wanted: Plan) -> Plan:
         raise _not_for(f"{wanted.service} needs {', '.join(more)}, and the development stack has none", own)
     workers = wanted.suite.workers
     alone = {workers.postgres, workers.redis} if workers is not None else set()
+    migrated = {one.job.name for one in dev.migrations}
+    if jobs := [step.name for step in wanted.steps if step.kind == "job" and step.name not in migrated]:
+        raise _not_for(f"the development stack has no migrations of {', '.join(jobs)} for the suite's databases", own)
     if shared := [step.name for step in stack if step.name not in alone and _has_data(there[step.name])]:
         raise _not_for(f"the suite declares no workers for {', '.join(shared)}, so it would change your data", own)
     return replace(wanted, steps=tuple(there[step.name] for step in stack))
@@ -137,6 +140,8 @@ def _lasting(step: PlannedStep, declared: DevStack) -> PlannedStep:
         return step
     other = declared.components.get(step.name)
     data = other.data if other is not None else None
-    digest = hashlib.sha256(repr((step.declared, data, declared.restarts)).encode()).hexdigest()[:12]
+    # Also the whole stack: by its order each component has its address, and knows those of the others.
+    told = (step.declared, data, declared.restarts, declared.ports.get(step.name), declared.stack)
+    digest = hashlib.sha256(repr(told).encode()).hexdigest()[:12]
     volume = (step.container, data) if data is not None else None
     return replace(step, declared=digest, volume=volume, restarts=declared.restarts)

@@ -46,14 +46,18 @@ def check_place(file: Path) -> None:
         raise _not_written(file, error) from error
 
 
+def savable(images: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the images that can be handed over, under a name with a tag; one named by its digest can be given none."""
+    named = {f"{name}:latest" if ":" not in name.rpartition("/")[2] else name: id_ for name, id_ in images.items()}
+    return {name: id_ for name, id_ in named.items() if _NAME.fullmatch(name)}
+
+
 def save(lease: Lease, images: Mapping[str, str], file: Path) -> int:
-    """Write images (ids by name) to an archive, which is there whole or not at all; return its size in bytes.
+    """Write `savable` images (ids by name) to an archive, which is there whole or not at all; return its size in bytes.
 
     Raises `Invalid`, `NoImage`, `Unavailable`.
     """
     _check_here(lease)
-    # What is named by a digest alone, or by nothing but its repository, can be given no such name.
-    images = {name: id_ for name, id_ in images.items() if _NAME.fullmatch(name)}
     part = _part(file)
     try:
         with (

@@ -55,6 +55,11 @@ class Holding:
         """Where the configuration of a private engine stays, for containers that outlive the run."""
         return None
 
+    @property
+    def keeps(self) -> bool:
+        """Whether a stack that has failed is left up for a person."""
+        return self.settings.keep
+
     @contextlib.contextmanager
     def _leased(self, made: Plan) -> Iterator[Lease]:
         """Own the run; end what dead owners have left; say what engine this is."""
@@ -179,7 +184,7 @@ class Holding:
             self.ending.left = (f"run {made.run}: the engine does not answer; {lease.WHO_SWEEPS}",)
             names = [(step.name, step.container) for step in made.steps]
             self.ending.scene = scene.save(stack, names, self.folder, failed=error is not None)
-            if self.settings.keep and isinstance(error, InfraError) and not self._goes_again(error):
+            if self.keeps and isinstance(error, InfraError) and not self._goes_again(error):
                 self._hand_over(stack, KEEP)
                 handle.note = f"kept (INFRA_KEEP=1); look: invoke infra.logs --run {made.run}"
                 self.recorder.note(f"remove it: invoke infra.down --run {made.run}")

@@ -12,7 +12,7 @@ from infra.errors import InfraError, NotReady
 from infra.labels import Owner
 from infra.plan import Plan
 from infra.report import WorkerResult
-from infra.workers import REDIS_NUMBERS, Worker, slot_of_person
+from infra.workers import REDIS_NUMBERS, Cloned, Worker, slot_of_person
 
 Ports = Mapping[str, Mapping[str, int]]
 # The numbers 0 to 3 of a development stack's Redis are never handed out.
@@ -43,7 +43,7 @@ class Shared:
 
 def make_template(plan: Plan, ports: Ports, owner: Owner) -> str | None:
     """Make the template of the databases of a plan's workers while nobody uses the migrated one; return its name."""
-    server = _server(plan, ports)
+    server = server_of(plan.cloned, ports)
     return databases.template(server, plan.cloned.content, owner) if server and plan.cloned else None
 
 
@@ -75,7 +75,7 @@ def handed_out(
 
 def sweep(plan: Plan, ports: Ports, stack: str) -> tuple[str, ...]:
     """Drop the databases that dead runs have left in a stack that outlives them; return their names."""
-    server = _server(plan, ports)
+    server = server_of(plan.cloned, ports)
     return databases.sweep(server, stack, plan.cloned.content) if server and plan.cloned else ()
 
 
@@ -84,7 +84,7 @@ def person(plan: Plan, ports: Ports, run: str) -> tuple[Worker, ...]:
 
     Raises `NotReady` where the stack was made with fewer, or with none.
     """
-    server = _server(plan, ports)
+    server = server_of(plan.cloned, ports)
     made = databases.of_run(server, run) if server else {}
     if plan.cloned and len(made) < plan.worker_count:
         raise _made_otherwise(plan, f"it has databases for {len(made)} workers, and not for {plan.worker_count}")
@@ -114,9 +114,8 @@ def workers_of(
     )
 
 
-def _server(plan: Plan, ports: Ports) -> Server | None:
+def server_of(cloned: Cloned | None, ports: Ports) -> Server | None:
     """Return the PostgreSQL whose database is cloned; None where there is none, or it is not there."""
-    cloned = plan.cloned
     if cloned is None or (port := ports.get(cloned.component, {}).get(cloned.ready.port)) is None:
         return None
     ready = cloned.ready
@@ -125,7 +124,7 @@ def _server(plan: Plan, ports: Ports) -> Server | None:
 
 def _databases(shared: Shared) -> dict[int, str]:
     """Clone the template. Only a stack of one's own has it built: who knows what is in a database by now."""
-    plan, server = shared.plan, _server(shared.plan, shared.ports)
+    plan, server = shared.plan, server_of(shared.plan.cloned, shared.ports)
     if server is None or plan.cloned is None:
         return {}
     if shared.is_own:
@@ -153,7 +152,7 @@ def _made_otherwise(plan: Plan, why: str) -> NotReady:
 
 def _give_back(shared: Shared, keep: Callable[[int], bool], held: Held, results: list[WorkerResult]) -> None:
     """Drop what a stack that stays need not keep; what cannot be dropped is swept by the next run in that stack."""
-    server = _server(shared.plan, shared.ports)
+    server = server_of(shared.plan.cloned, shared.ports)
     if server is None:
         return
     with held(), contextlib.suppress(InfraError):

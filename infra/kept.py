@@ -7,6 +7,7 @@ run was handed over. Until then, as in a first bootstrap that was interrupted, t
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from infra import labels, rundir, settings
@@ -30,17 +31,30 @@ def hand_over(engine: Engine, folder: Path, run: str, marks: Labels) -> None:
 def reason(volume: Resource) -> str | None:
     """Return why the run of a volume was handed to a person, as far as this volume is a witness of it."""
     run = volume.labels.get(labels.RUN, "")
-    why = volume.labels.get(labels.KEPT)
+    said = volume.labels.get(labels.KEPT)
     if volume.name == marker(run):
-        return why or "kept"
+        return said or "kept"
     root = volume.labels.get(labels.ROOT)
     is_handed_over = root and labels.is_run(run) and rundir.is_handed_over(settings.runs_of(Path(root)) / run)
-    return why if is_handed_over else None
+    return said if is_handed_over else None
+
+
+def take_back(engine: Engine, run: str) -> None:
+    """Say, in the checkout that had it, that a run is a person's no more; the marker goes with the sweep."""
+    roots = {volume.labels[labels.ROOT] for volume in engine.volumes({labels.RUN: run}) if labels.ROOT in volume.labels}
+    for root in roots:
+        with contextlib.suppress(OSError):
+            rundir.take_back(settings.runs_of(Path(root)) / run)
 
 
 def is_kept(engine: Engine, run: str) -> bool:
     """Whether the run was handed to a person."""
-    return any(reason(volume) is not None for volume in engine.volumes({labels.RUN: run}))
+    return why(engine, run) is not None
+
+
+def why(engine: Engine, run: str) -> str | None:
+    """Return why the run was handed to a person; None where it was not."""
+    return next(filter(None, map(reason, engine.volumes({labels.RUN: run}))), None)
 
 
 def is_certain(engine: Engine, folder: Path, run: str) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from infra import applied, databases, devlook, disks, rundir
+from infra import applied, databases, disks, isolation, rundir
 from infra.devplan import DevPlan, Migrated
 from infra.devstack import DEV
 from infra.errors import InfraError
@@ -16,6 +16,7 @@ from infra.images import Images
 from infra.lease import Lease
 from infra.plan import Plan
 from infra.stack import Stack
+from infra.workers import Cloned
 
 _TEMPLATE = "template"
 
@@ -38,24 +39,24 @@ class Lasting(Holding):
         """Have the template of the stack's own migrations."""
         wanted = dev.cloned
         if wanted is not None:
-            self.template(dev, dev.migrations, wanted.content, stack, held, images)
+            self.template(dev, dev.migrations, wanted, stack, held, images)
 
     def template(
         self,
         dev: DevPlan,
         jobs: tuple[Migrated, ...],
-        content: str,
+        wanted: Cloned,
         stack: Stack,
         held: Lease,
         images: Mapping[str, str],
     ) -> None:
-        """Have the template of a content: an empty database, filled by the jobs as they are in the workspace now.
+        """Have a template: an empty database, filled by the jobs, if there are any, as they are in the workspace now.
 
         Never a copy of the migrated one: that has a person's data, and migrations as they were once.
         """
-        server = devlook.server_of(jobs[0], stack.ports)
+        server = isolation.server_of(wanted, stack.ports)
         assert server is not None
-        if databases.find_template(server, content) is not None:
+        if databases.find_template(server, wanted.content) is not None:
             return
         database = databases.empty(server, held.run, held.owner)
         beside = Stack(plan=stack.plan, lease=held, recorder=self.recorder)
@@ -66,7 +67,7 @@ class Lasting(Holding):
                 job = replace(job, name=_TEMPLATE, container=f"{DEV}-{_TEMPLATE}-{held.run}")
                 beside.start(job, images[one.job.name], follow=False)
                 beside.engine.remove(job.container)
-            databases.seal(server, database, content, held.owner)
+            databases.seal(server, database, wanted.content, held.owner)
         except InfraError:
             beside.engine.remove(f"{DEV}-{_TEMPLATE}-{held.run}")
             databases.drop(server, database)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from infra import devlook, lease_names, lock, ports
+from infra import devlook, lease_names, ports
 from infra.catalog.declared import Catalog
 from infra.catalog.loading import load
 from infra.devplan import DevPlan, for_suite, plan_dev
@@ -40,8 +40,7 @@ class Lending(Lasting):
             theirs = plan_dev(catalog, self.settings, run=found.run)
             made = for_suite(theirs, wanted)
             self.ending.kept, self.ending.stack = True, found.run
-            with lock.alone(lease_names.USERS):
-                lease_names.use(held.run, found.run)
+            lease_names.use(held.run, found.run)
             stack = Stack(plan=made, lease=held, recorder=self.recorder)
             held.unswept.set()
             with self._left_up(stack):
@@ -65,11 +64,10 @@ class Lending(Lasting):
             for known in theirs.migrations
             if step.kind == "job" and step.name == known.job.name
         )
-        subnet = held.engine.subnet(theirs.plan.network)
-        if jobs and subnet is not None:
+        if subnet := held.engine.subnet(theirs.plan.network):
             stack.addresses = addresses(subnet, [step.name for step in theirs.plan.steps])
-            beside = replace(stack.plan, network=theirs.plan.network)
-            other = Stack(plan=beside, lease=held, recorder=self.recorder, ports=stack.ports)
-            other.addresses = stack.addresses
-            images = Late(lambda: self.images(replace(theirs, plan=wanted), held))
-            self.template(theirs, jobs, wanted.cloned.content, other, held, images)
+        beside = replace(stack.plan, network=theirs.plan.network)
+        other = Stack(plan=beside, lease=held, recorder=self.recorder, ports=stack.ports)
+        other.addresses = stack.addresses
+        images = Late(lambda: self.images(replace(theirs, plan=wanted), held))
+        self.template(theirs, jobs, wanted.cloned, other, held, images)

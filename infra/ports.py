@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import psutil
 
-from infra import labels
+from infra import kept, labels
+from infra.devstack import BOOTSTRAP
 from infra.engine.client import Engine
 from infra.engine.types import Container
 from infra.errors import NotReady
-from infra.kept import marker
 from infra.labels import Life, life_of
 from infra.plan import HOST, Plan, PlannedPort
 
@@ -100,19 +100,20 @@ def _of_container(container: Container, port: int, engine: Engine) -> Holder:
         return Holder(
             who=f"container {container.name}", remedy=f"podman stop {container.name}  # {_OTHER}", shown=shown
         )
-    state = _life(container, run, engine)
+    why = kept.why(engine, run)
+    state = "kept up for a person" if why is not None else _life(container)
     remedy = f"invoke infra.down --run {run}  # {_OTHER}"
-    if state == _LIVES:
+    if why == BOOTSTRAP:
+        remedy = f"invoke dev.cleanup --run {run}  # removes a development stack with its data; {_OTHER}"
+    elif state == _LIVES:
         remedy = f"invoke infra.status  # wait until run {run} has ended, {_OTHER}"
     who = f"run {run} of {container.labels.get(labels.SERVICE)} (container {container.name}, {state})"
     owner = labels.Owner.parse(container.labels.get(labels.OWNER, ""))
     return Holder(who=who, remedy=remedy, shown=f"{shown}; owner: {owner}" if owner else shown)
 
 
-def _life(container: Container, run: str, engine: Engine) -> str:
+def _life(container: Container) -> str:
     """Return whether anybody cares for a run, in words."""
-    if any(volume.name == marker(run) for volume in engine.volumes({labels.RUN: run})):
-        return "kept up for a person"
     lives = {Life.ALIVE: _LIVES, Life.DEAD: "its owner is dead"}
     return lives.get(life_of(container.labels), "its owner cannot be seen from here")
 

@@ -45,8 +45,14 @@ def hand_over(folder: Path) -> None:
 
 
 def is_handed_over(folder: Path) -> bool:
-    """Whether the stack of a run is a person's."""
-    return (folder / _HANDED_OVER).exists()
+    """Whether the stack of a run is a person's; it counts as one's where that cannot be seen."""
+    try:
+        (folder / _HANDED_OVER).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # another user's folder
+        return True
+    return True
 
 
 def take_back(folder: Path) -> None:

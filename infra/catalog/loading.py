@@ -32,7 +32,7 @@ def load(folder: Path) -> Catalog:
         raise Invalid(
             f"no catalogue at {folder}: it has no folder services/",
             reference="no-catalogue",
-            remedy="export INFRA_CATALOG=infra/catalog  # the folder of services/; or [tool.infra] in pyproject.toml",
+            remedy="infra-init  # begins here; or let [tool.infra] catalog name the folder of services/",
         )
     is_the_packages = folder.resolve() == BUILT_IN
     recipes = _recipes(folder / "local")

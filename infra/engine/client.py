@@ -52,8 +52,10 @@ class Engine(Transport):
         return version
 
     def info(self) -> dict[str, Any]:
-        """Return `podman info` as the engine answers it."""
-        return self._read("GET", "/info", answers.info)
+        """Return `podman info` as the engine answers it, or has answered to this client or a clone of it."""
+        if self._health.info is None:
+            self._health.info = self._read("GET", "/info", answers.info)
+        return self._health.info
 
     def events(self, labels: Mapping[str, str]) -> tuple[str, ...]:
         """Return the engine's events so far of what carries `labels`, a JSON document a line."""

@@ -81,10 +81,14 @@ class NoAnswer(Unavailable):
 
 @dataclass
 class _Health:
-    """What a client and its clones have learned of the engine: whether the last call had no answer, and any had one."""
+    """What a client and its clones have learned of the engine: whether the last call had no answer, and any had one.
+
+    `info` is what it has said of itself: to answer that it starts a handful of processes, which takes 0.3 s.
+    """
 
     silent: bool = False
     answered: bool = False
+    info: dict[str, Any] | None = None
 
 
 class Transport:

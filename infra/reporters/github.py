@@ -47,13 +47,14 @@ class GitHubReporter(Reporter):
     def __init__(self, write: Callable[[str], None], environ: Mapping[str, str], folders: Iterable[Path]) -> None:
         self._write = write
         self._environ = environ
-        self._folders = tuple(folders)
+        self._given = self._folders = tuple(folders)
         self._mask: Callable[[str], str] = str
         self._open = False
         self._word: str | None = None
 
     def run_started(self, plan: Plan, directory: str) -> None:
         self._mask = plan.mask
+        self._folders = (*self._given, *(folder / plan.suite.cwd for folder in self._given))
         if plan.steps:
             self._group(f"stack of {plan.service} {plan.tier}")
         else:
@@ -135,7 +136,8 @@ class GitHubReporter(Reporter):
         """Return a file as GitHub names it, from the checkout's root; None for what is not there."""
         root = Path(self._environ.get("GITHUB_WORKSPACE") or ".").resolve()
         for folder in self._folders if name else ():
-            path = (folder / name).resolve()
+            module = _module(folder)
+            path = (folder / (name.removeprefix(f"{module}/") if module else name)).resolve()
             if path.is_file() and path.is_relative_to(root):
                 return str(path.relative_to(root))
         return None
@@ -149,6 +151,16 @@ class GitHubResult(Reporter):
 
     def run_finished(self, report: Report) -> None:
         self._github.conclude(report)
+
+
+def _module(folder: Path) -> str:
+    """Return the name of the Go module in a folder: gotestsum tells where a test is by its package's."""
+    try:
+        text = (folder / "go.mod").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
+    found = re.search(r'^module\s+"?([^\s"]+)', text, re.MULTILINE)
+    return found[1] if found else ""
 
 
 def annotation(level: str, title: str, message: str, where: tuple[str, str] | None) -> str:

@@ -83,7 +83,7 @@ def run_suite(_: Context, service: str = "", tier: str = "integration", run: str
 @task(help={"run": "that of another checkout, 8 hex digits (infra.status shows it)"})
 def cleanup(_: Context, run: str = "") -> None:
     """Remove the development stack with its data. Nothing else does."""
-    from infra import devlook, lease_names, lock, rundir, sweep
+    from infra import devlook, kept, lease_names, lock, sweep
     from infra.devstack import LOCK
 
     with common.told(), common.engine() as held, lock.turn(LOCK, lambda: print("waiting: a dev.bootstrap goes on")):
@@ -95,7 +95,7 @@ def cleanup(_: Context, run: str = "") -> None:
             lease_names.refuse_used(found.run)
             common.drain(held.engine, found.run)
             # First: what an interrupted removal leaves is for a sweep, and no stack with half of its data.
-            rundir.take_back(common.read_settings().runs / found.run)
+            kept.take_back(held.engine, found.run)
             if left := sweep.sweep_run(held.engine, found.run):
                 raise Internal(
                     f"left behind of the development stack: {', '.join(left)}",

@@ -89,8 +89,11 @@ def save(_: Context, file: str = "", service: str = "", tier: str = "", verbose:
             )
         started = time.monotonic()
         with common.engine() as held:
-            size = handover.save(held, used, path)
-        print(f"saved {len(used)} images in {path}: {size / 1e6:.0f} MB, {time.monotonic() - started:.1f} s")
+            saved = handover.savable(used)
+            size = handover.save(held, saved, path)
+        for name in sorted(name for name in used if "@" in name):
+            print(f"left out: {name} is named by its digest, and is pulled where it is wanted")
+        print(f"saved {len(saved)} images in {path}: {size / 1e6:.0f} MB, {time.monotonic() - started:.1f} s")
 
 
 @task(help={"file": "the archive that images.save has written"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 from invoke.collection import Collection
 from invoke.context import Context
@@ -15,9 +15,6 @@ from infra.tasks import components as treated
 from infra.tasks.doctor import doctor
 from infra.tasks.explain import explain
 from infra.tasks.init import init
-
-if TYPE_CHECKING:
-    pass
 
 _HELP = {
     "service": "a service of the catalogue",

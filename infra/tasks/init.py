@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -35,7 +36,8 @@ def begin(root: Path, service: str, language: str) -> None:
             print(line.replace(f" {root}/", " "))
         for line in done.to_add:
             print(f"to add: {line}")
-        nox = "nox" if shutil.which("nox") else f"{sys.executable} -m nox"
+        own = Path(sys.prefix) / "bin" / "nox"  # one of another environment has none of this
+        nox = "nox" if shutil.which("nox") == str(own) else f"{shlex.quote(sys.executable)} -m nox"
         lacking = tools.missing(bootstrap.wanted(()))
         first = (
             f"  # bootstrap installs what this host lacks: {', '.join(one.name for one in lacking)}" if lacking else ""

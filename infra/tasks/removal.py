@@ -99,13 +99,20 @@ def _why_spared(one: FoundRun) -> str:
 
 def _databases_swept(engine: Engine, one: FoundRun) -> tuple[str, ...]:
     """Drop the databases that dead runs have left in a stack that is up, where the catalogue knows the stack."""
+    from dataclasses import replace
+
     from infra import isolation
     from infra import status as status_of
     from infra.catalog.loading import load
+    from infra.devplan import plan_dev
+    from infra.devstack import BOOTSTRAP
 
     with contextlib.suppress(InfraError):
         settings = common.read_settings()
-        made = common.planned(load(settings.catalog), settings, one.service, one.tier, one.run, "fixed")
+        catalog = load(settings.catalog)
+        made = common.planned(catalog, settings, one.service, one.tier, one.run, "fixed")
+        if one.kept == BOOTSTRAP:
+            made = replace(made, cloned=plan_dev(catalog, settings, run=one.run).cloned)
         if made.cloned is not None:
             return isolation.sweep(
                 made, {step.name: status_of.host_ports(engine, step) for step in made.steps}, one.run
@@ -133,8 +140,9 @@ def _refuse_foreign(one: FoundRun) -> None:
 
 
 def _swept(engine: Engine, one: FoundRun, *, quiet: bool = False) -> None:
-    from infra import rundir, sweep
+    from infra import kept, sweep
 
+    kept.take_back(engine, one.run)
     left = sweep.sweep_run(engine, one.run)
     if left:
         raise Internal(
@@ -142,7 +150,6 @@ def _swept(engine: Engine, one: FoundRun, *, quiet: bool = False) -> None:
             reference="left-behind",
             remedy=f"invoke infra.gc --run {one.run}",
         )
-    rundir.take_back(common.read_settings().runs / one.run)
     if not quiet:
         print(f"removed run {one.run} of {one.service} {one.tier}")
 

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ import redis
 from product import SECRET, Podman, Project, catalog_copy, edit, eventually, free_ports, step_names, workspace_copy
 from rebooting import Host
 
-from infra import devlook, kept, labels, lease, sweep
+from infra import databases, devlook, kept, labels, lease, ports, sweep
 from infra.devstack import BOOTSTRAP
 from infra.lease import named
 from infra.lease_names import use
@@ -45,13 +46,17 @@ class Dev:
         self.early = workspace.parent / "catalog" / "components" / "early.toml"
         self.migrations = workspace / "migrations"
         self.env = env
-        self.ports = {one["name"]: one["ports"] for one in self.status()["components"]}
+        self.ports = self._ports()
         self.run = str(self.status()["run"])
 
     def bootstrap(self, *words: str) -> str:
         done = self.project.invoke("dev.bootstrap", *words, **self.env)
         assert done.code == 0, done.text
+        self.ports = self._ports()
         return done.text
+
+    def _ports(self) -> dict[str, dict[str, int]]:
+        return {one["name"]: one["ports"] for one in self.status()["components"]}
 
     def status(self) -> dict[str, Any]:
         return dict(self.project.invoke("dev.status", "--json", **self.env).json()["stack"])
@@ -138,10 +143,24 @@ def test_nothing_but_cleanup_removes_it(dev: Dev) -> None:
         done = dev.project.invoke(*words)
         assert done.code == 75
         assert f"to do: invoke dev.cleanup --run {dev.run}" in done.err
+    with lease.hold(new_run(), "infra", "none", looks=True) as held:
+        in_the_way = ports.taken("redis", dev.ports["redis"]["redis"], held.engine)
+    assert in_the_way.remedy.startswith(
+        f"invoke dev.cleanup --run {dev.run}  # removes a development stack with its data"
+    )
     swept = dev.project.invoke("infra.gc", "--json").json()
     assert [one["why"] for one in swept["spared"] if one["run"] == dev.run] == [
         "persistent: dev.bootstrap has it up, only dev.cleanup removes it"
     ]
+    assert dev.has_data()
+
+
+def test_what_a_dead_run_has_left_in_it_is_dropped_by_gc(dev: Dev) -> None:
+    dead = replace(labels.Owner.of(os.getpid()), started="1")
+    left = str(databases.Name(kind="w", owner=dead, created=int(time.time()), what=f"{new_run()}_1"))
+    dev.query(f'CREATE DATABASE "{left}"')
+    assert f"database {left}" in dev.project.invoke("infra.gc", "--json").json()["removed"]
+    assert dev.query(f"SELECT 1 FROM pg_database WHERE datname = '{left}'") == []
     assert dev.has_data()
 
 
@@ -176,6 +195,15 @@ def test_what_is_gone_is_told_by_those_who_need_it_and_comes_back_with_its_data(
         assert dev.has_data()
 
 
+def test_what_is_frozen_goes_on_where_it_is(dev: Dev, podman: Podman) -> None:
+    before = podman.inspect(dev.name("redis"))["Id"]
+    podman("pause", dev.name("redis"))
+    assert dev.component("redis")["why"] == "frozen"
+    dev.bootstrap()
+    assert podman.inspect(dev.name("redis"))["Id"] == before
+    assert dev.has_data()
+
+
 def test_what_died_with_its_monitor_comes_back_with_its_data(dev: Dev, podman: Podman) -> None:
     state = podman.inspect(dev.name("redis"))["State"]
     os.kill(state["ConmonPid"], signal.SIGKILL)
@@ -197,8 +225,51 @@ def test_a_port_that_somebody_has_taken_is_one_message_with_a_command_that_helps
         assert f"postgres: port {port} is taken by process {os.getpid()}" in done.out
         assert "to do: invoke dev.bootstrap --ports auto" in done.out
         dev.bootstrap("--ports", "auto")
-        dev.ports["postgres"] = dev.component("postgres")["ports"]
     assert dev.ports["postgres"]["sql"] != port
+    assert dev.has_data()
+
+
+def test_a_port_that_is_declared_and_taken_costs_nobody_the_server_that_is_up(dev: Dev, podman: Podman) -> None:
+    before, (old, new) = podman.inspect(dev.name("redis"))["Id"], (dev.ports["redis"]["redis"], free_ports(1)[0])
+    edit(dev.declared, f"redis = {old}", f"redis = {new}")
+    with socket.socket() as theirs:
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        theirs.bind(("127.0.0.1", new))
+        theirs.listen()
+        done = dev.project.invoke("dev.bootstrap")
+        assert done.code == 75
+        assert f"redis: port {new} is taken by process {os.getpid()}" in done.out
+        state = podman.inspect(dev.name("redis"))
+        assert (state["Id"], state["State"]["Status"]) == (before, "running")
+    assert "redis was declared otherwise by now: it is made anew, with its data" in dev.bootstrap()
+    assert dev.ports["redis"]["redis"] == new
+    assert dev.has_data()
+
+
+def test_a_component_comes_between_and_goes_again_and_the_others_keep_their_data(dev: Dev, podman: Podman) -> None:
+    port = free_ports(1)[0]
+    (dev.early.parent / "second.toml").write_text('extends = "redis"\n', encoding="utf-8")
+    declared = dev.declared.read_text(encoding="utf-8")
+    dev.declared.write_text(
+        declared.replace('"early", ', '"early", "second", ').replace("[ports]", f"[ports]\nsecond = {port}")
+        + '\n[components.second]\ndata = "/data"\n',
+        encoding="utf-8",
+    )
+    # Free ports, so that a test before this one may have moved the others.
+    assert "development stack: up" in dev.bootstrap("--ports", "auto")
+    assert dev.has_data()
+    hosts = dict(line.split(":") for line in podman.inspect(dev.name("redis"))["HostConfig"]["ExtraHosts"])
+    for name in ("second", "postgres", "redis"):
+        (network,) = podman.inspect(dev.name(name))["NetworkSettings"]["Networks"].values()
+        assert network["IPAddress"] == hosts[name]
+    dev.declared.write_text(declared, encoding="utf-8")
+    assert (
+        f"warning: {dev.name('second')} is still there, and not declared any more"
+        in dev.project.invoke("dev.status").out
+    )
+    said = dev.bootstrap("--ports", "auto")
+    assert f"{dev.name('second')} is not declared any more: it is removed; its data stay until dev.cleanup" in said
+    assert "development stack: up" in said
     assert dev.has_data()
 
 
@@ -223,7 +294,7 @@ def test_migrations_are_applied_as_they_are_added_and_a_failure_is_remembered(de
     assert dev.query("SELECT to_regclass('rest')::text, to_regclass('added')::text") == [("rest", "added")]
     assert (
         "warning: stale data: migrations edited since they were applied: 1001_added.sql; "
-        "to start afresh: invoke dev.cleanup && invoke dev.bootstrap" in said
+        "to start afresh, without your data: invoke dev.cleanup && invoke dev.bootstrap" in said
     )
     assert dev.has_data()
 
@@ -262,6 +333,18 @@ def test_it_is_not_made_anew_under_a_suite_and_never_without_its_data(dev: Dev, 
     assert "redis was declared otherwise by now: it is made anew, with its data" in dev.bootstrap()
     assert podman.inspect(dev.name("redis"))["Id"] != before
     assert dev.has_data()
+
+
+def test_what_cannot_be_brought_up_is_removed_whatever_is_to_be_kept(
+    make_project: Callable[..., Project], podman: Podman, tmp_path: Path
+) -> None:
+    catalog, workspace = parts(tmp_path)
+    edit(catalog / "components" / "early.toml", "exit 0", "exit 3")
+    edit(catalog / "dev.toml", 'stack = ["early", "postgres", ', 'stack = ["postgres", "early", ')
+    project = make_project(catalog=catalog, workspace=workspace)
+    done = replace(project, seconds=600).invoke("dev.bootstrap", INFRA_KEEP="1")
+    assert done.code != 0
+    assert podman.left_of(project.report()["run"]) == []
 
 
 def test_what_says_that_it_stays_is_mended_where_half_of_it_was_lost(dev: Dev) -> None:

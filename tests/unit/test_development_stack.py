@@ -4,6 +4,7 @@ import hashlib
 import os
 import textwrap
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +17,11 @@ from infra.catalog.loading import load
 from infra.devplan import DevPlan, catalog_of, for_suite, plan_dev
 from infra.devstack import BOOTSTRAP, EXAMPLE, refuse_to_break, refuse_to_end
 from infra.engine import bodies
+from infra.engine.client import Engine
 from infra.engine.types import ContainerSpec, ContainerState, Resource
 from infra.errors import Invalid, NotReady
+from infra.labels import ROOT as ROOT_LABEL
+from infra.labels import RUN as RUN_LABEL
 from infra.lease import named
 from infra.plan import Plan
 from infra.run_names import new_run
@@ -140,6 +144,31 @@ def test_what_it_is_made_of_shows_in_what_is_declared(tmp_path: Path, dev: DevPl
     assert first["postgres"] != second["postgres"]
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "others"),
+    [
+        ("postgres = 5432", "postgres = 5499", []),
+        # By its order each component has its address: one in between moves all that come after it.
+        ('["postgres", "migrations", "redis"]', '["redis", "postgres", "migrations"]', ["redis"]),
+    ],
+)
+def test_a_port_or_an_order_that_has_changed_shows_in_what_is_declared(
+    tmp_path: Path, dev: DevPlan, old: str, new: str, others: list[str]
+) -> None:
+    path = catalog_copy(tmp_path / "other") / "dev.toml"
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    again = plan_dev(load(path.parent), settings_with(path.parent, tmp_path / "workspace"), run=RUN, ports="auto")
+    before = {step.name: step.declared for step in dev.services}
+    assert [step.name for step in again.services if step.declared != before[step.name]] == [*others, "postgres"]
+
+
+def test_free_ports_are_no_other_declaration(tmp_path: Path, dev: DevPlan) -> None:
+    auto = plan_dev(load(CATALOG), settings_with(CATALOG, workspace_in(tmp_path / "b")), run=RUN, ports="auto")
+    assert [step.declared for step in auto.services] == [step.declared for step in dev.services]
+
+
 def test_the_engine_is_asked_for_the_volume_and_the_restarts() -> None:
     spec = ContainerSpec(
         name="dev-redis-0a1b2c3d",
@@ -196,6 +225,13 @@ def test_what_has_data_is_a_persons_whether_or_not_they_last(dev: DevPlan) -> No
         for_suite(fleeting, replace(wanted, suite=wanted.suite.model_copy(update={"workers": None})))
 
 
+def test_a_suite_whose_databases_are_filled_by_another_job_is_refused(dev: DevPlan) -> None:
+    wanted = service("contextapi")
+    (job,) = (step for step in wanted.steps if step.kind == "job")
+    with pytest.raises(NotReady, match="has no migrations of seed for the suite's databases"):
+        for_suite(dev, replace(wanted, steps=(*wanted.steps, replace(job, name="seed"))))
+
+
 @pytest.mark.parametrize(("name", "stack"), [("contextapi", ["postgres", "redis"]), ("gateway", ["redis"])])
 def test_a_suite_that_fits_gets_the_containers_that_are_there(dev: DevPlan, name: str, stack: list[str]) -> None:
     made = for_suite(dev, service(name))
@@ -243,7 +279,8 @@ def test_what_was_edited_or_removed_after_it_was_applied_is_one_warning_with_the
     assert (seen.edited, seen.gone, seen.pending) == (("001_a.sql",), ("002_b.sql",), ())
     assert seen.warning is not None
     assert all(
-        word in seen.warning for word in ("001_a.sql", "002_b.sql", "invoke dev.cleanup && invoke dev.bootstrap")
+        word in seen.warning
+        for word in ("001_a.sql", "002_b.sql", "without your data: invoke dev.cleanup && invoke dev.bootstrap")
     )
 
 
@@ -321,9 +358,17 @@ def test_a_job_is_done_where_it_ended_well_as_it_is_declared(
 def test_a_stack_with_a_job_that_is_not_done_is_not_whole(dev: DevPlan) -> None:
     found = FoundRun(run=RUN, service="dev", tier="integration", created="", owner=None, kept=BOOTSTRAP)
     well = devlook.Look(
-        found=found, dev=dev, components=(), migrations={}, jobs={"seed": None}, template=True, certain=True
+        found=found,
+        dev=dev,
+        components=(),
+        migrations={},
+        jobs={"seed": None},
+        dropped=(),
+        template=True,
+        certain=True,
     )
     assert well.whole
+    assert not replace(well, dropped=("dev-nats-1a2b3c4d",)).whole
     assert not replace(well, jobs={"seed": "failed (exit code 1)"}).whole
     assert not replace(well, certain=False).whole, "a sweep would end it, were the other witness lost, too"
     assert well.as_json()["jobs"] == {"seed": {"done": True, "why": None}}
@@ -343,6 +388,24 @@ def test_its_volumes_say_that_it_stays_once_it_was_handed_over(tmp_path: Path) -
     rundir.take_back(runs_of(tmp_path) / RUN)
     assert kept.reason(data) is None
     assert kept.reason(Resource(name=kept.marker(RUN), id="", labels=run)) == BOOTSTRAP
+
+
+def test_a_folder_that_cannot_be_looked_at_counts_as_handed_over(tmp_path: Path) -> None:
+    assert rundir.is_handed_over(tmp_path / ("x" * 300)), "as that of another user, which root can see"
+    (tmp_path / "file").touch()
+    assert not rundir.is_handed_over(tmp_path / "file")
+    assert not rundir.is_handed_over(tmp_path / "nothing")
+
+
+def test_it_is_taken_back_in_the_checkout_that_had_it(tmp_path: Path) -> None:
+    class Volumes(Engine):
+        def volumes(self, labels: Mapping[str, str] | None = None) -> tuple[Resource, ...]:
+            carried: tuple[dict[str, str], ...] = ({ROOT_LABEL: str(tmp_path)}, {})
+            return tuple(Resource(name="x", id="", labels=one) for one in carried if labels == {RUN_LABEL: RUN})
+
+    rundir.hand_over(runs_of(tmp_path) / RUN)
+    kept.take_back(Volumes("unix:///nowhere"), RUN)
+    assert not rundir.is_handed_over(runs_of(tmp_path) / RUN)
 
 
 def test_it_is_not_torn_from_under_a_suite() -> None:

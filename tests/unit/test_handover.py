@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from infra.errors import Invalid
-from infra.handover import check_place, unpacked
+from infra.handover import check_place, savable, unpacked
 
 LAYER, CONFIG = b"a layer" * 5000, b"{}"
 
@@ -130,6 +130,21 @@ def test_what_is_no_whole_archive_is_refused(write: Callable[[Path], object], sa
     assert str(file) in raised.value.remedy
     assert "save --file" not in raised.value.remedy, "whatever it is, it is not to be written over"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.tar", "folder"]
+
+
+def test_what_is_named_by_its_digest_alone_cannot_be_handed_over() -> None:
+    wanted = {
+        "docker.io/library/redis": "1",
+        "localhost:5000/a": "2",
+        "localhost/b:x": "3",
+        "c@sha256:" + "0" * 64: "4",
+    }
+    wanted["d:7@sha256:" + "0" * 64] = "5"
+    assert savable(wanted) == {
+        "docker.io/library/redis:latest": "1",
+        "localhost:5000/a:latest": "2",
+        "localhost/b:x": "3",
+    }
 
 
 def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
