@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Protocol, assert_never
 
@@ -26,6 +27,7 @@ from infra.masked_report import masked_result
 from infra.masking import in_pieces
 from infra.model import GinkgoSuite, GotestsumSuite, PytestSuite, Step, SuiteSpec
 from infra.report import SuiteResult
+from infra.runners import program
 from infra.runners.ginkgo import Ginkgo
 from infra.runners.gotestsum import Gotestsum
 from infra.runners.pytest import Pytest
@@ -35,7 +37,6 @@ from infra.verdict import LINES
 _LOOK_EVERY_S = 0.25
 _GRACE_S = 10.0
 _DUMP_S = 1.5
-_BUILD_S = 600.0
 _PIECE = 1024 * 1024
 
 
@@ -130,20 +131,17 @@ def run(suite: SuiteRun) -> tuple[SuiteResult | None, SuiteFailed | None]:
     runner = runner_of(suite.spec)
     suite.raw.mkdir(parents=True, exist_ok=True)
     report = suite.raw / runner.report
-    binary = _built(suite, runner.tool) if runner.tool else None
-    program = (str(binary),) if binary else (suite.python, "-m", "pytest")
-    try:
-        with _turn(suite, runner.folders):
-            code, tail = _watched(suite, runner, runner.command(program, suite.args, report))
-    finally:
-        if binary is not None:
-            binary.unlink(missing_ok=True)
-        over = datetime.now(UTC)
-        result = _read(suite, runner, report)
-        suite.heard(result)
+    with _program(suite, runner) as words:
+        try:
+            with _turn(suite, runner.folders):
+                code, tail = _watched(suite, runner, runner.command(words, suite.args, report))
+        finally:
+            over = datetime.now(UTC)
+            result = _read(suite, runner, report)
+            suite.heard(result)
     if result is None and any("No module named pytest" in line for line in tail):
         raise Unavailable(
-            f"the suite's python has no pytest: {shutil.which(program[0], path=suite.env.get('PATH'))}",
+            f"the suite's python has no pytest: {shutil.which(suite.python, path=suite.env.get('PATH'))}",
             reference="tool-missing",
             remedy=edit(suite.file, 'suite: requirements = ["requirements-test.txt"], or install pytest there'),
             blame="user",
@@ -199,7 +197,7 @@ def run_step(suite: SuiteRun, step: Step, command: tuple[str, ...]) -> None:
             )
 
 
-def start(suite: SuiteRun, argv: tuple[str, ...], log: str) -> Command:
+def start(suite: SuiteRun, argv: tuple[str, ...], log: str, shown: bool = True) -> Command:
     """Return a command of a suite's, in its folder and its environment. Raises `Unavailable` where it is missing."""
     program = shutil.which(argv[0], path=suite.env.get("PATH"))
     if program is None:
@@ -209,27 +207,15 @@ def start(suite: SuiteRun, argv: tuple[str, ...], log: str) -> Command:
         env=suite.env,
         cwd=suite.cwd,
         log=suite.logs / log,
-        on_line=suite.on_line,
+        on_line=suite.on_line if shown else lambda _: None,
         mask=suite.mask,
     )
 
 
-def _built(suite: SuiteRun, package: str) -> Path:
-    """Build the runner's command of the version that the workspace's go.mod asks for; unchanged, that takes 0.3 s."""
-    name = package.rpartition("/")[2]
-    binary = suite.logs.parent / "bin" / name
-    argv = ("go", "build", "-o", str(binary), package)
-    with start(suite, argv, f"{name}-build.log") as building:
-        code = building.wait(_BUILD_S)
-        if code != 0:
-            raise SuiteFailed(
-                f"{name} could not be built in {suite.cwd} (exit code {code})",
-                reference="runner-build-failed",
-                remedy=f"cd {shlex.quote(str(suite.cwd))} && go get -tool {package} && go mod tidy",
-                blame="user",
-                evidence=tuple(building.tail)[-LINES:],
-            )
-    return binary
+def _program(suite: SuiteRun, runner: Runner) -> contextlib.AbstractContextManager[tuple[str, ...]]:
+    if not runner.tool:
+        return contextlib.nullcontext((suite.python, "-m", "pytest"))
+    return program.had(runner.tool, suite.cwd, suite.logs.parent / "bin", partial(start, suite))
 
 
 @contextlib.contextmanager

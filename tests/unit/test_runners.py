@@ -1,15 +1,19 @@
 """gotestsum's and pytest's own reports are believed: counts, names, places, causes, as the real tools wrote them."""
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 from given import WORKSPACE
 
 from infra import verdict
+from infra.commands import Command
 from infra.errors import SuiteFailed
 from infra.model import GotestsumSuite, PytestSuite
 from infra.report import Case, SuiteResult
+from infra.runners import program
 from infra.runners.gotestsum import Gotestsum
 from infra.runners.pytest import Pytest
 
@@ -486,3 +490,26 @@ def test_pytest_that_leaves_no_report_is_told_by_its_exit_code_and_its_last_line
         "suite-killed",
         "the suite was killed by SIGABRT (signal 6) and left no report",
     )
+
+
+@pytest.mark.parametrize("tool", [True, False])
+def test_the_command_of_a_runner_is_gos_own_where_go_mod_calls_it_a_tool_and_else_a_build_for_this_run(
+    tmp_path: Path, tool: bool
+) -> None:
+    package = "github.com/onsi/ginkgo/v2/ginkgo"
+    for name in ("go.mod", "go.sum"):
+        (tmp_path / name).write_bytes((WORKSPACE / name).read_bytes())
+    if not tool:
+        subprocess.run(["go", "mod", "edit", f"-droptool={package}"], cwd=tmp_path, check=True)
+    shown: list[str] = []
+
+    def start(argv: tuple[str, ...], log: str, is_shown: bool) -> Command:
+        on_line = shown.append if is_shown else lambda _: None
+        return Command(argv, env=os.environ, cwd=tmp_path, log=tmp_path / "logs" / log, on_line=on_line)
+
+    with program.had(package, tmp_path, tmp_path / "bin", start) as (words):
+        said = subprocess.run([*words, "version"], capture_output=True, text=True, check=True).stdout
+        assert said.startswith("Ginkgo Version 2.")
+        assert (Path(words[0]).parent == tmp_path / "bin") is not tool
+    assert Path(words[0]).exists() is tool
+    assert shown == []
