@@ -212,7 +212,7 @@ LEVEL = {module: level for level, (_, modules) in enumerate(LAYERS) for module i
 # Who may import what is not ours. What is not named here may be imported by nobody.
 FOREIGN = {
     "podman": {"infra.engine.transport"},
-    "requests": {"infra.engine.transport", "infra.engine.client", "infra.probes"},
+    "requests": {"infra.engine.discover", "infra.engine.transport", "infra.engine.client", "infra.probes"},
     "psycopg": {"infra.probes", "infra.databases"},
     "redis": {"infra.redis_numbers"},
     "pytest": {"infra.pytest_plugin", "infra.pytest_components"},
