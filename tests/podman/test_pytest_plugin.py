@@ -490,11 +490,21 @@ def make(podman: Podman, tmp_path_factory: pytest.TempPathFactory) -> Callable[.
     return make
 
 
+# What differs from another one in one thing of two; the others run every day.
+SOAK = ("SIGKILL", "SIGINT -n 2", "early SIGKILL", "killed -n 2", "hanging")
+
+
+def soaked(name: str) -> tuple[pytest.MarkDecorator, ...]:
+    return (pytest.mark.soak,) if name in SOAK else ()
+
+
 @pytest.fixture(scope="module")
-def ended(warm: Project, make: Callable[..., Team]) -> Iterator[Callable[[str], Ended]]:
-    """All of them, several at a time; each test waits for its own."""
+def ended(request: pytest.FixtureRequest, warm: Project, make: Callable[..., Team]) -> Iterator[Callable[[str], Ended]]:
+    """Those that are selected, several at a time; each test waits for its own."""
+    names = " ".join(item.name for item in request.session.items)
+    wanted = [name for name in SCENARIOS if name not in SOAK or f"[{name}-" in names or f"[{name}]" in names]
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        futures: dict[str, Future[Ended]] = {name: pool.submit(one, make) for name, one in SCENARIOS.items()}
+        futures: dict[str, Future[Ended]] = {name: pool.submit(SCENARIOS[name], make) for name in wanted}
         person = pool.submit(Person(make).has)
         beside = {"beside a person": 0, "beside a person, fresh": 1}
         yield lambda name: person.result(300)[beside[name]] if name in beside else futures[name].result(300)
@@ -539,18 +549,18 @@ def test_after_the_first_failure_with_x_nothing_is_left(ended: Callable[[str], E
 @pytest.mark.parametrize(
     ("name", "code"),
     [
-        ("SIGINT", 2),
-        ("SIGTERM", -15),
-        ("SIGKILL", -9),
-        ("SIGINT -n 2", 2),
-        ("SIGTERM -n 2", -15),
-        ("SIGKILL -n 2", -9),
-        ("early SIGINT", 2),
-        ("early SIGTERM", -15),
-        ("early SIGKILL", -9),
-        ("early SIGKILL -n 2", -9),
-        ("exiting", 3),
-        ("forking", -9),
+        pytest.param("SIGINT", 2, marks=soaked("SIGINT")),
+        pytest.param("SIGTERM", -15, marks=soaked("SIGTERM")),
+        pytest.param("SIGKILL", -9, marks=soaked("SIGKILL")),
+        pytest.param("SIGINT -n 2", 2, marks=soaked("SIGINT -n 2")),
+        pytest.param("SIGTERM -n 2", -15, marks=soaked("SIGTERM -n 2")),
+        pytest.param("SIGKILL -n 2", -9, marks=soaked("SIGKILL -n 2")),
+        pytest.param("early SIGINT", 2, marks=soaked("early SIGINT")),
+        pytest.param("early SIGTERM", -15, marks=soaked("early SIGTERM")),
+        pytest.param("early SIGKILL", -9, marks=soaked("early SIGKILL")),
+        pytest.param("early SIGKILL -n 2", -9, marks=soaked("early SIGKILL -n 2")),
+        pytest.param("exiting", 3, marks=soaked("exiting")),
+        pytest.param("forking", -9, marks=soaked("forking")),
     ],
 )
 def test_whatever_ends_the_controller_ends_the_stack(ended: Callable[[str], Ended], name: str, code: int) -> None:
@@ -617,7 +627,9 @@ def test_what_to_do_names_the_options_of_pytest(ended: Callable[[str], Ended]) -
     assert "or use --infra-ports auto" in ended("taken").text
 
 
-@pytest.mark.parametrize("name", ["killed", "killed -n 2", "hanging", "hanging -n 2"])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=soaked(name)) for name in ("killed", "killed -n 2", "hanging", "hanging -n 2")]
+)
 def test_a_dependency_that_dies_ends_the_session_with_one_cause(ended: Callable[[str], Ended], name: str) -> None:
     one = ended(name)
     assert (one.code, one.left) == (75, []), one.text
