@@ -5,15 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from infra import lease
 from infra.doctor.checks import Check, failure
 from infra.errors import InfraError
+from infra.lease import Lease
 from infra.run_names import new_run
-
-if TYPE_CHECKING:
-    from infra.lease import Lease
 
 
 @dataclass(frozen=True, kw_only=True)
