@@ -14,7 +14,7 @@ from infra import applied, devlook, kept, labels, lease_names, lock, ports
 from infra.catalog.declared import Catalog
 from infra.catalog.loading import load
 from infra.devplan import DevPlan, plan_dev
-from infra.devstack import BOOTSTRAP, LOCK
+from infra.devstack import BOOTSTRAP, LOCK, busy, goes_on
 from infra.engine.client import Engine
 from infra.engine.transport import EngineRefused
 from infra.errors import NotReady
@@ -37,9 +37,7 @@ class Development(Lasting):
     def go(self, goal: Goal) -> None:
         """Do it. Raises what ends it."""
         catalog = load(self.settings.catalog)
-        with lock.turn(
-            LOCK, lambda: self.recorder.note("another dev.bootstrap or dev.cleanup goes on: waiting for it")
-        ):
+        with lock.turn(LOCK, lambda pid: self.recorder.note(f"{goes_on(pid)}: waiting for it"), busy):
             dev = plan_dev(catalog, self.settings, run=self.request.run, ports=self.request.ports)
             self.begin(dev.plan)
             with self._leased(dev.plan) as held:

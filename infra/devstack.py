@@ -44,6 +44,21 @@ class DevStack(Word):
         return Service(language="go", stack=self.stack, ports=self.ports, tiers={"integration": TierSpec(suite=suite)})
 
 
+def goes_on(pid: int) -> str:
+    """Return who makes, mends or removes it now, in words."""
+    return f"another dev.bootstrap or dev.cleanup{f' (process {pid})' if pid else ''} goes on"
+
+
+def busy(pid: int) -> NotReady:
+    """Return the error for one that has been at it for longer than anybody waits."""
+    return NotReady(
+        f"{goes_on(pid)}, and has not ended",
+        reference="dev-stack-busy",
+        remedy=f"kill {pid}  # ends it; then again" if pid else "invoke infra.status  # who is at it?",
+        blame="user",
+    )
+
+
 def refuse_to_end(run: str, kept: str | None) -> None:
     """Raise `NotReady` for a run that is the development stack: one command alone ends that."""
     if kept == BOOTSTRAP:

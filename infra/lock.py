@@ -14,6 +14,7 @@ from pathlib import Path
 _LONGEST_S = 35.0
 _LOOK_S = 0.005
 _TURN_S = 0.1
+_TURN_LONGEST_S = 1800.0
 _FLAGS = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 _mine = threading.local()
 
@@ -42,28 +43,38 @@ def alone(name: str = "") -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def turn(name: str, waits: Callable[[], None]) -> Iterator[None]:
-    """Hold a lock while the block goes on, however long another process has it; `waits` is called where one has.
+def turn(
+    name: str, waits: Callable[[int], None], late: Callable[[int], Exception], longest_s: float = _TURN_LONGEST_S
+) -> Iterator[None]:
+    """Hold a lock while the block goes on; `waits` is called where another process has it, with its id (0: not known).
 
-    Where there is none to be had (its file is a link, or somebody else's) it goes on without, like `alone`.
+    Raises `late` of that id after `longest_s` seconds. Where there is none to be had (its file is a link, or somebody
+    else's) it goes on without, like `alone`.
     """
     with contextlib.ExitStack() as files:
         descriptor = None
         with contextlib.suppress(OSError):
             descriptor = os.open(_path(name), _FLAGS, 0o600)
             files.callback(os.close, descriptor)
-        said = False
+        said, deadline = False, time.monotonic() + longest_s
         while descriptor is not None:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                holder = os.pread(descriptor, 20, 0).decode("ascii", "replace")
+                pid = int(holder) if holder.isdecimal() else 0
+                if time.monotonic() > deadline:
+                    raise late(pid) from None
                 if not said:
-                    waits()
+                    waits(pid)
                 said = True
                 time.sleep(_TURN_S)
             except OSError:
                 break
             else:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(descriptor, 0)
+                    os.pwrite(descriptor, str(os.getpid()).encode(), 0)
                 break
         yield
 

@@ -78,6 +78,7 @@ RULES: tuple[Rule, ...] = (
         blame="user",
         hint="invoke suite.run --service {service}  # its suite has a stack of its own, which it may take apart",
     ),
+    Rule(reference="dev-stack-busy", blame="user", hint="kill {pid}  # ends the one that goes on; then again"),
     Rule(
         reference="dev-stack-unfit",
         blame="user",
@@ -86,7 +87,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         reference="migrations-unknown",
         blame="infrastructure",
-        hint="invoke dev.cleanup && invoke dev.bootstrap  # starts afresh; dev.status says how it is",
+        hint="invoke dev.bootstrap  # asks again; where it never can, dev.cleanup removes it with your data",
     ),
     Rule(
         reference="stack-made-otherwise",

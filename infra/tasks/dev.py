@@ -84,9 +84,12 @@ def run_suite(_: Context, service: str = "", tier: str = "integration", run: str
 def cleanup(_: Context, run: str = "") -> None:
     """Remove the development stack with its data. Nothing else does."""
     from infra import devlook, kept, lease_names, lock, sweep
-    from infra.devstack import LOCK
+    from infra.devstack import LOCK, busy, goes_on
 
-    with common.told(), common.engine() as held, lock.turn(LOCK, lambda: print("waiting: a dev.bootstrap goes on")):
+    def waits(pid: int) -> None:
+        print(f"waiting: {goes_on(pid)}", flush=True)
+
+    with common.told(), common.engine() as held, lock.turn(LOCK, waits, busy):
         found = devlook.find(held.engine, None if run else common.read_settings().root, run)
         if found is None:
             print(f"run {run} is no development stack" if run else "there is no development stack")

@@ -15,7 +15,7 @@ from infra import applied, devlook, kept, labels, lease_names, lock, plan, rundi
 from infra.applied import Row
 from infra.catalog.loading import load
 from infra.devplan import DevPlan, catalog_of, for_suite, plan_dev
-from infra.devstack import BOOTSTRAP, EXAMPLE, refuse_to_break, refuse_to_end
+from infra.devstack import BOOTSTRAP, EXAMPLE, busy, refuse_to_break, refuse_to_end
 from infra.engine import bodies
 from infra.engine.client import Engine
 from infra.engine.types import ContainerSpec, ContainerState, Resource
@@ -423,9 +423,9 @@ def test_a_lock_that_cannot_be_had_is_done_without(tmp_path: Path) -> None:
     name = f"-test-{new_run()}"
     path = Path(f"/tmp/infra-{os.getuid()}{name}.lock")
     path.symlink_to(tmp_path / "elsewhere")
-    waited: list[bool] = []
+    waited: list[int] = []
     try:
-        with lock.turn(name, lambda: waited.append(True)):
+        with lock.turn(name, waited.append, busy):
             assert not (tmp_path / "elsewhere").exists()
     finally:
         path.unlink()
@@ -435,19 +435,29 @@ def test_a_lock_that_cannot_be_had_is_done_without(tmp_path: Path) -> None:
 def test_a_lock_keeps_others_waiting() -> None:
     name = f"-test-{new_run()}"
     waited = threading.Event()
+    told: list[int] = []
+
+    def waits(pid: int) -> None:
+        told.append(pid)
+        waited.set()
 
     def have() -> None:
-        with lock.turn(name, waited.set):
+        with lock.turn(name, waits, busy):
             pass
 
     try:
-        with lock.turn(name, waited.set):
+        with lock.turn(name, waits, busy):
             other = threading.Thread(target=have)
             other.start()
             assert waited.wait(20)
             assert other.is_alive()
+            late = rf"another dev.bootstrap or dev.cleanup \(process {os.getpid()}\) goes on, and has not ended"
+            with pytest.raises(NotReady, match=late) as caught, lock.turn(name, waits, busy, longest_s=0.2):
+                pass
+            assert caught.value.remedy.startswith(f"kill {os.getpid()}  # ")
         other.join(20)
         assert not other.is_alive()
+        assert told == [os.getpid()] * 2
     finally:
         Path(f"/tmp/infra-{os.getuid()}{name}.lock").unlink()
 
