@@ -249,4 +249,4 @@ class Consumer:
         base.pop(signals.PARENT_PIPE, None)
         owner = ready.lease.owner if ready.lease else labels.Owner.of(os.getpid())
         given = self.given(ready, each) | processes.environment(plan.run, owner, "suite")
-        return suites.environment(base, given=given, path=plan.suite.path, unset=plan.suite.unset, cwd=cwd)
+        return plan.suite.environment(base, given, cwd)

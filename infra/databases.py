@@ -18,10 +18,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, LiteralString
 from urllib.parse import quote
 
+from infra.engine.types import HOST
 from infra.errors import NotReady
 from infra.labels import Life, Owner
 from infra.masking import MASK
-from infra.plan import HOST
 
 if TYPE_CHECKING:
     import psycopg

@@ -6,7 +6,10 @@ judge (ports that collide, placeholders, files that must exist) is checked in `c
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -142,6 +145,8 @@ class Step(Word):
 class GinkgoSuite(Word):
     """A Go suite run by Ginkgo v2, of the version that the workspace's go.mod asks for."""
 
+    tool: ClassVar[str] = "github.com/onsi/ginkgo/v2/ginkgo"
+    """The Go package that the runner's command is built from."""
     runner: Literal["ginkgo"]
     packages: Packages
     timeout: Seconds = 900.0
@@ -159,6 +164,7 @@ class GinkgoSuite(Word):
 class GotestsumSuite(Word):
     """A plain `go test`, run by gotestsum of the version that the workspace's go.mod asks for."""
 
+    tool: ClassVar[str] = "gotest.tools/gotestsum"
     runner: Literal["gotestsum"]
     packages: Packages
     timeout: Seconds = 900.0
@@ -185,6 +191,7 @@ class PytestSuite(Word):
     without them pytest is that of the `python3` on PATH.
     """
 
+    tool: ClassVar[str] = ""
     runner: Literal["pytest"]
     paths: Paths
     requirements: tuple[Inside, ...] = ()
@@ -237,6 +244,13 @@ class TierSpec(Word):
     def worker_count(self) -> int:
         """How many parallel processes have something of their own: none where nothing is declared."""
         return 0 if self.workers is None else self.workers.count or self.suite.procs
+
+    def environment(self, base: Mapping[str, str], given: Mapping[str, str], cwd: Path) -> dict[str, str]:
+        """Return the suite's environment: the host's less `unset`, folders first on PATH, what is given on top."""
+        environ = {key: value for key, value in base.items() if key not in self.unset}
+        folders = [str((cwd / folder).resolve()) for folder in self.path]
+        environ["PATH"] = os.pathsep.join([*folders, environ.get("PATH", os.defpath)])
+        return environ | dict(given)
 
 
 class Service(Word):

@@ -21,7 +21,6 @@ from infra.settings import PortsMode, Settings
 from infra.workers import Claimed, Cloned, Worker
 from infra.workspace import PlannedFile, check_build, check_folder, check_requirements, declared, migration_files
 
-HOST = "127.0.0.1"
 _SOURCES: Mapping[str, Literal["registry", "local", "registry|local"]] = {
     "auto": "registry|local",
     "registry": "registry",

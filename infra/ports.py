@@ -6,16 +6,19 @@ import errno
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import psutil
 
 from infra import kept, labels
 from infra.devstack import BOOTSTRAP
 from infra.engine.client import Engine
-from infra.engine.types import Container
+from infra.engine.types import HOST, Container
 from infra.errors import NotReady
 from infra.labels import Life, life_of
-from infra.plan import HOST, Plan, PlannedPort
+
+if TYPE_CHECKING:
+    from infra.plan import Plan, PlannedPort
 
 # On one of these a listener keeps 127.0.0.1 from being bound.
 _BLOCKING = (HOST, "0.0.0.0", "::", "::ffff:127.0.0.1")

@@ -14,9 +14,8 @@ from typing import Any, assert_never
 
 import requests
 
-from infra.engine.types import ContainerState
+from infra.engine.types import HOST, ContainerState
 from infra.model import CompletedProbe, HttpProbe, PostgresProbe, ProbeSpec, RedisProbe
-from infra.plan import HOST
 
 _CALL_S = 2.0
 _CHUNK = 1024

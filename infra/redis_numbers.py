@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
+from infra.engine.types import HOST
 from infra.errors import NotReady
-from infra.plan import HOST
 from infra.workers import REDIS_NUMBERS
 
 if TYPE_CHECKING:

@@ -48,10 +48,6 @@ class Runner(Protocol):
         """The report's file name."""
 
     @property
-    def tool(self) -> str | None:
-        """The Go package that its command is built from."""
-
-    @property
     def hang(self) -> tuple[signal.Signals, ...]:
         """The signals that make it say where it hangs, one after another."""
 
@@ -116,22 +112,12 @@ def runner_of(spec: SuiteSpec) -> Runner:
             assert_never(spec)
 
 
-def environment(
-    base: Mapping[str, str], *, given: Mapping[str, str], path: tuple[str, ...], unset: tuple[str, ...], cwd: Path
-) -> dict[str, str]:
-    """Return a suite's environment: the host's less `unset`, folders first on PATH, the catalogue's on top."""
-    environ = {key: value for key, value in base.items() if key not in unset}
-    folders = [str((cwd / folder).resolve()) for folder in path]
-    environ["PATH"] = os.pathsep.join([*folders, environ.get("PATH", os.defpath)])
-    return environ | dict(given)
-
-
 def run(suite: SuiteRun) -> tuple[SuiteResult | None, SuiteFailed | None]:
     """Run the suite to its end; return what its own report says, and why it did not pass. Raises what `look` raises."""
     runner = runner_of(suite.spec)
     suite.raw.mkdir(parents=True, exist_ok=True)
     report = suite.raw / runner.report
-    with _program(suite, runner) as words:
+    with _program(suite) as words:
         try:
             with _turn(suite, runner.folders):
                 code, tail = _watched(suite, runner, runner.command(words, suite.args, report))
@@ -212,10 +198,10 @@ def start(suite: SuiteRun, argv: tuple[str, ...], log: str, shown: bool = True) 
     )
 
 
-def _program(suite: SuiteRun, runner: Runner) -> contextlib.AbstractContextManager[tuple[str, ...]]:
-    if not runner.tool:
+def _program(suite: SuiteRun) -> contextlib.AbstractContextManager[tuple[str, ...]]:
+    if not suite.spec.tool:
         return contextlib.nullcontext((suite.python, "-m", "pytest"))
-    return program.had(runner.tool, suite.cwd, suite.logs.parent / "bin", partial(start, suite))
+    return program.had(suite.spec.tool, suite.cwd, suite.logs.parent / "bin", partial(start, suite))
 
 
 @contextlib.contextmanager

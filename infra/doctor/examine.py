@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infra import disks, suites
+from infra import disks
 from infra.doctor import engine as engine_checks
 from infra.doctor import facts, host, machine
 from infra.doctor.checks import Asked, Check, background, ok, unchecked
@@ -185,8 +185,7 @@ def _go(subject: Subject) -> Check:
     wants = [one for one in subject.wants if one.spec.suite.runner in ("ginkgo", "gotestsum")]
     modules = []
     for one in wants:
-        tool = suites.runner_of(one.spec.suite).tool or ""
-        modules.append(facts.go_module(_folder(subject, one), subject.settings.workspace, tool))
+        modules.append(facts.go_module(_folder(subject, one), subject.settings.workspace, one.spec.suite.tool))
     found = facts.which("go", _path(subject, wants[0]))
     return host.go(found, facts.go_version(found) if found else (), tuple(dict.fromkeys(modules)))
 
@@ -210,5 +209,4 @@ def _folder(subject: Subject, one: Wants) -> Path:
 
 def _path(subject: Subject, one: Wants) -> str:
     """Return the PATH that a suite is started with."""
-    base = {"PATH": subject.path}
-    return suites.environment(base, given={}, path=one.spec.path, unset=(), cwd=_folder(subject, one))["PATH"]
+    return one.spec.environment({"PATH": subject.path}, {}, _folder(subject, one))["PATH"]

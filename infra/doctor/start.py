@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from infra import disks, suites, tools
+from infra import disks, tools
 from infra.doctor import facts
 from infra.model import TierSpec
 from infra.plan import Plan
@@ -22,7 +22,7 @@ def check_tools(spec: TierSpec, cwd: Path, environ: Mapping[str, str]) -> None:
     """
     if "PATH" in spec.env or "PATH" in spec.unset:  # then another PATH is looked through, with values of the run's
         return
-    path = suites.environment(environ, given={}, path=spec.path, unset=(), cwd=cwd)["PATH"]
+    path = spec.environment(environ, {}, cwd)["PATH"]
     wanted = _first(spec)
     if wanted and shutil.which(wanted, path=path) is None:
         error = tools.not_installed(wanted)

@@ -7,7 +7,7 @@ import tarfile
 from collections.abc import Sequence
 from typing import Any
 
-from infra.engine.types import ContainerSpec, TarFile
+from infra.engine.types import HOST, ContainerSpec, TarFile
 
 
 def container(spec: ContainerSpec) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def container(spec: ContainerSpec) -> dict[str, Any]:
         "networks": {spec.network: _attachment(spec)},
         "hostadd": [f"{name}:{address}" for name, address in spec.hosts.items()],
         "portmappings": [
-            {"container_port": port, "host_port": host, "host_ip": "127.0.0.1", "protocol": "tcp"}
+            {"container_port": port, "host_port": host, "host_ip": HOST, "protocol": "tcp"}
             for port, host in spec.ports.items()
         ],
         "stop_timeout": int(spec.stop_grace_s),

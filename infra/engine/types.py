@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+HOST = "127.0.0.1"
+"""Where ports are published, and asked."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Container:

@@ -29,7 +29,6 @@ class Ginkgo:
 
     spec: GinkgoSuite
     report = "ginkgo.json"
-    tool = "github.com/onsi/ginkgo/v2/ginkgo"
     # Asked where it hangs: Ginkgo for its running specs, then Go for all goroutines.
     hang = (signal.SIGUSR1, signal.SIGQUIT)
     end = signal.SIGTERM

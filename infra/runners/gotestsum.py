@@ -32,7 +32,6 @@ class Gotestsum:
     spec: GotestsumSuite
     folders = ()
     report = "gotestsum.jsonl"
-    tool = "gotest.tools/gotestsum"
     hang = (signal.SIGQUIT,)
     end = signal.SIGTERM
 

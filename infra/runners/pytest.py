@@ -32,7 +32,6 @@ class Pytest:
     spec: PytestSuite
     folders = ()
     report = "pytest.xml"
-    tool = None
     # pytest has Python's faulthandler on: all threads' stacks, and the process ends.
     hang = (signal.SIGABRT,)
     # Of a SIGTERM it dies without its report.

@@ -26,10 +26,11 @@ from product import CATALOG, ROOT, Done, Project, catalog_copy, free_ports, new_
 from infra import plan, settings, sweep
 from infra.catalog.loading import load
 from infra.engine.client import Engine
+from infra.engine.types import HOST
 from infra.errors import Unavailable
 from infra.lease import Lease
 from infra.model import HttpProbe, PostgresProbe
-from infra.plan import HOST, Plan, PlannedStep
+from infra.plan import Plan, PlannedStep
 from infra.signals import Interrupts
 
 # The service under another name and on ports of its own: a stack that a person has up is neither used nor in the way.

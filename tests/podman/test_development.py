@@ -37,6 +37,23 @@ probe = "completed"
 """
 
 
+BARE = """
+language = "go"
+stack = ["postgres"]
+
+[ports]
+postgres = {port}
+
+[tiers.integration]
+suite = {{ runner = "gotestsum", packages = ["./pkg/gateway/..."], timeout = "5m" }}
+
+[tiers.integration.workers]
+count = 1
+postgres = "postgres"
+env = {{ POSTGRES_DB = "{{worker.database}}" }}
+"""
+
+
 class Dev:
     """A development stack that is up, as a person sees it."""
 
@@ -93,6 +110,7 @@ def parts(folder: Path) -> tuple[Path, Path]:
         edit(catalog / "dev.toml", old, f"{old.split(' ')[0]} = {new}")
     edit(catalog / "dev.toml", "stack = [", 'stack = ["early", ')
     (catalog / "components" / "early.toml").write_text(EARLY, encoding="utf-8")
+    (catalog / "services" / "bare.toml").write_text(BARE.format(port=free_ports(1)[0]), encoding="utf-8")
     return catalog, workspace
 
 
@@ -174,6 +192,14 @@ def test_a_suite_runs_in_it_at_once_and_leaves_it_as_it_was(dev: Dev) -> None:
     assert not {"migrations", "template"} & set(step_names(report)), "it was all there"
     assert dev.query("SELECT datname FROM pg_database ORDER BY 1") == databases
     assert [dev.redis(number).dbsize() for number in range(16)] == [1, *[0] * 15]
+    assert dev.has_data()
+
+
+def test_a_suite_without_migrations_has_an_empty_database_for_each_worker(dev: Dev) -> None:
+    done = replace(dev.project, seconds=300).invoke("dev.test", "--service", "bare")
+    assert done.code == 0, done.text
+    (worker,) = dev.project.report()["workers"]
+    assert worker["database"]
     assert dev.has_data()
 
 

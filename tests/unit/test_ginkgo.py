@@ -14,7 +14,7 @@ from given import WORKSPACE
 
 from infra import suites, verdict
 from infra.errors import NotReady, SuiteFailed, Unavailable
-from infra.model import GinkgoSuite, GotestsumSuite, Step
+from infra.model import GinkgoSuite, GotestsumSuite, Step, TierSpec
 from infra.report import SuiteResult
 from infra.runners.ginkgo import Ginkgo
 from infra.signals import Interrupts
@@ -423,12 +423,15 @@ def test_a_killed_suite_number_is_the_signals(tmp_path: Path) -> None:
 def test_a_suites_environment_is_the_hosts_less_what_is_unset_with_folders_first_and_ours_on_top(
     tmp_path: Path,
 ) -> None:
-    environ = suites.environment(
-        {"PATH": "/usr/bin", "KUBECONFIG": "/home/me/.kube/config", "HOME": "/home/me", "A": "host"},
-        given={"A": "catalogue", "B": "b"},
+    spec = TierSpec(
+        suite=GinkgoSuite(runner="ginkgo", packages=("./x",)),
         path=("bin", "/opt/tools"),
         unset=("KUBECONFIG", "NOT_THERE"),
-        cwd=tmp_path,
+    )
+    environ = spec.environment(
+        {"PATH": "/usr/bin", "KUBECONFIG": "/home/me/.kube/config", "HOME": "/home/me", "A": "host"},
+        {"A": "catalogue", "B": "b"},
+        tmp_path,
     )
     assert environ == {
         "PATH": f"{tmp_path.resolve()}/bin:/opt/tools:/usr/bin",
@@ -439,5 +442,6 @@ def test_a_suites_environment_is_the_hosts_less_what_is_unset_with_folders_first
 
 
 def test_what_the_catalogue_gives_wins_over_what_it_unsets(tmp_path: Path) -> None:
-    environ = suites.environment({"A": "1"}, given={"A": "2"}, path=(), unset=("A", "PATH"), cwd=tmp_path)
+    spec = TierSpec(suite=GinkgoSuite(runner="ginkgo", packages=("./x",)), unset=("A", "PATH"))
+    environ = spec.environment({"A": "1"}, {"A": "2"}, tmp_path)
     assert environ == {"A": "2", "PATH": os.defpath}
