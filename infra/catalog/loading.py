@@ -32,7 +32,7 @@ def load(folder: Path) -> Catalog:
         raise Invalid(
             f"no catalogue at {folder}: it has no folder services/",
             reference="no-catalogue",
-            remedy="infra-init  # begins here; or let [tool.infra] catalog name the folder of services/",
+            remedy="infra-init  # begins; or let [tool.infra] catalog, or INFRA_CATALOG, name the folder of services/",
         )
     is_the_packages = folder.resolve() == BUILT_IN
     recipes = _recipes(folder / "local")

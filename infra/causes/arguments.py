@@ -59,7 +59,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         reference="no-catalogue",
         blame="user",
-        hint="infra-init  # begins here; or let [tool.infra] catalog name the folder of services/",
+        hint="infra-init  # begins; or let [tool.infra] catalog, or INFRA_CATALOG, name the folder of services/",
     ),
     Rule(reference="catalogue", blame="user", hint="${{EDITOR:-vi}} {file}  # the key that the message names"),
     Rule(
