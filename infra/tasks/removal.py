@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from invoke.context import Context
@@ -99,8 +100,6 @@ def _why_spared(one: FoundRun) -> str:
 
 def _databases_swept(engine: Engine, one: FoundRun) -> tuple[str, ...]:
     """Drop the databases that dead runs have left in a stack that is up, where the catalogue knows the stack."""
-    from dataclasses import replace
-
     from infra import isolation
     from infra import status as status_of
     from infra.catalog.loading import load
@@ -110,9 +109,11 @@ def _databases_swept(engine: Engine, one: FoundRun) -> tuple[str, ...]:
     with contextlib.suppress(InfraError):
         settings = common.read_settings()
         catalog = load(settings.catalog)
-        made = common.planned(catalog, settings, one.service, one.tier, one.run, "fixed")
         if one.kept == BOOTSTRAP:
-            made = replace(made, cloned=plan_dev(catalog, settings, run=one.run).cloned)
+            dev = plan_dev(catalog, settings, run=one.run)
+            made = replace(dev.plan, cloned=dev.cloned)
+        else:
+            made = common.planned(catalog, settings, one.service, one.tier, one.run, "fixed")
         if made.cloned is not None:
             return isolation.sweep(
                 made, {step.name: status_of.host_ports(engine, step) for step in made.steps}, one.run

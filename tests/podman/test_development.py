@@ -115,6 +115,16 @@ def parts(folder: Path) -> tuple[Path, Path]:
 
 
 @contextlib.contextmanager
+def listening(port: int) -> Iterator[None]:
+    """A server of somebody else's."""
+    with socket.socket() as theirs:
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        theirs.bind(("127.0.0.1", port))
+        theirs.listen()
+        yield
+
+
+@contextlib.contextmanager
 def up(project: Project, workspace: Path, podman: Podman | None, **env: str | None) -> Iterator[Dev]:
     done = replace(project, seconds=900).invoke("dev.bootstrap", **env)
     assert done.code == 0, done.text
@@ -242,10 +252,7 @@ def test_what_died_with_its_monitor_comes_back_with_its_data(dev: Dev, podman: P
 def test_a_port_that_somebody_has_taken_is_one_message_with_a_command_that_helps(dev: Dev, podman: Podman) -> None:
     port = dev.ports["postgres"]["sql"]
     podman("stop", dev.name("postgres"))
-    with socket.socket() as theirs:
-        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        theirs.bind(("127.0.0.1", port))
-        theirs.listen()
+    with listening(port):
         done = dev.project.invoke("dev.bootstrap")
         assert done.code == 75
         assert f"postgres: port {port} is taken by process {os.getpid()}" in done.out
@@ -258,10 +265,7 @@ def test_a_port_that_somebody_has_taken_is_one_message_with_a_command_that_helps
 def test_a_port_that_is_declared_and_taken_costs_nobody_the_server_that_is_up(dev: Dev, podman: Podman) -> None:
     before, (old, new) = podman.inspect(dev.name("redis"))["Id"], (dev.ports["redis"]["redis"], free_ports(1)[0])
     edit(dev.declared, f"redis = {old}", f"redis = {new}")
-    with socket.socket() as theirs:
-        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        theirs.bind(("127.0.0.1", new))
-        theirs.listen()
+    with listening(new):
         done = dev.project.invoke("dev.bootstrap")
         assert done.code == 75
         assert f"redis: port {new} is taken by process {os.getpid()}" in done.out
