@@ -10,10 +10,11 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
-from infra.errors import EXIT_CODES, Internal, Outcome
+from infra.errors import EXIT_CODES, InfraError, Internal, Outcome
 from infra.tasks import common
 
 if TYPE_CHECKING:
+    from infra.catalog.declared import Catalog
     from infra.devlook import Look
     from infra.settings import Settings
 
@@ -109,18 +110,28 @@ def cleanup(_: Context, run: str = "") -> None:
 
 
 def _look(settings: Settings, ports: str = "fixed") -> Look | None:
+    """Look at the stack; what is declared is read while the engine starts. Raises `Invalid` before `Unavailable`."""
+    with ThreadPoolExecutor(1) as beside:
+        declared = beside.submit(_declared, settings, ports)
+        try:
+            with common.engine() as held:
+                from infra import devlook
+
+                return devlook.look(held.engine, declared.result(), settings)
+        except InfraError:
+            declared.result()
+            raise
+
+
+def _declared(settings: Settings, ports: str) -> Catalog:
     from infra import databases
     from infra.catalog.loading import load
     from infra.devplan import plan_dev
 
     catalog = load(settings.catalog)
     plan_dev(catalog, settings, ports=ports)
-    with ThreadPoolExecutor(1) as beside:
-        beside.submit(databases.load_driver)
-        with common.engine() as held:
-            from infra import devlook
-
-            return devlook.look(held.engine, catalog, settings)
+    databases.load_driver()
+    return catalog
 
 
 def _print(seen: Look) -> None:
