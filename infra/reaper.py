@@ -9,7 +9,9 @@ that does not answer is asked again for some time: a private one is served anew,
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -211,4 +213,5 @@ def _listens(path: Path) -> bool:
 
 
 if __name__ == "__main__":
+    atexit.register(gc.freeze)  # its owner waits for its end: see infra.tasks
     sys.exit(main(sys.argv[1]))

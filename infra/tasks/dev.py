@@ -113,6 +113,7 @@ def _look(settings: Settings, ports: str = "fixed") -> Look | None:
     """Look at the stack; what is declared is read while the engine starts. Raises `Invalid` before `Unavailable`."""
     with ThreadPoolExecutor(1) as beside:
         declared = beside.submit(_declared, settings, ports)
+        beside.submit(_load_driver)
         try:
             with common.engine() as held:
                 from infra import devlook
@@ -124,14 +125,18 @@ def _look(settings: Settings, ports: str = "fixed") -> Look | None:
 
 
 def _declared(settings: Settings, ports: str) -> Catalog:
-    from infra import databases
     from infra.catalog.loading import load
     from infra.devplan import plan_dev
 
     catalog = load(settings.catalog)
     plan_dev(catalog, settings, ports=ports)
-    databases.load_driver()
     return catalog
+
+
+def _load_driver() -> None:
+    from infra import databases
+
+    databases.load_driver()
 
 
 def _print(seen: Look) -> None:
