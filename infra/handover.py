@@ -46,10 +46,16 @@ def check_place(file: Path) -> None:
         raise _not_written(file, error) from error
 
 
-def savable(images: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the images that can be handed over, under a name with a tag; one named by its digest can be given none."""
-    named = {f"{name}:latest" if ":" not in name.rpartition("/")[2] else name: id_ for name, id_ in images.items()}
-    return {name: id_ for name, id_ in named.items() if _NAME.fullmatch(name)}
+def savable(images: Mapping[str, str]) -> tuple[Mapping[str, str], tuple[str, ...]]:
+    """Return the images that can be handed over, by names with a tag, and the names of those that can have none."""
+    saved, left_out = {}, []
+    for name, id_ in images.items():
+        tagged = name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+        if _NAME.fullmatch(tagged):
+            saved[tagged] = id_
+        else:
+            left_out.append(name)
+    return saved, tuple(sorted(left_out))
 
 
 def save(lease: Lease, images: Mapping[str, str], file: Path) -> int:

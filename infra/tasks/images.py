@@ -89,9 +89,9 @@ def save(_: Context, file: str = "", service: str = "", tier: str = "", verbose:
             )
         started = time.monotonic()
         with common.engine() as held:
-            saved = handover.savable(used)
+            saved, left_out = handover.savable(used)
             size = handover.save(held, saved, path)
-        for name in sorted(name for name in used if "@" in name):
+        for name in left_out:
             print(f"left out: {name} is named by its digest, and is pulled where it is wanted")
         print(f"saved {len(saved)} images in {path}: {size / 1e6:.0f} MB, {time.monotonic() - started:.1f} s")
 
