@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import secrets
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from infra import bootstrap
-from infra.errors import Cause, Ended, InfraError, Invalid
+from infra.errors import Cause, Ended, InfraError, Interrupted, Invalid
 
 if TYPE_CHECKING:
     from infra.catalog.declared import Catalog
@@ -47,7 +48,8 @@ def read_settings() -> Settings:
 def told() -> Iterator[None]:
     """Print an error of ours as one message, cause first, and exit with its code."""
     try:
-        yield
+        with _interrupted():
+            yield
     except OSError as error:
         # Whoever read our output has gone, or it is full: no traceback, and nothing more to say.
         if error.errno not in (errno.EPIPE, errno.ENOSPC):
@@ -71,6 +73,15 @@ def told() -> Iterator[None]:
             message = f"{cause.message}; to do: {cause.remedy}"
             sys.stderr.write(annotation("error", f"{error.outcome} ({error.blame})", message, None) + "\n")
         raise SystemExit(error.exit_code) from None
+
+
+@contextmanager
+def _interrupted() -> Iterator[None]:
+    """Have a Ctrl-C where no run catches it be one like any other: invoke would exit with 1."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(signal.SIGINT) from None
 
 
 @contextmanager

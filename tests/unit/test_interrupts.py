@@ -341,3 +341,18 @@ def test_an_output_that_somebody_reads_interrupts_nothing() -> None:
         os.close(writing)
         assert program.wait(10) == 0
         os.close(reading)
+
+
+def test_an_interrupt_before_a_run_catches_it_is_told_like_any_other() -> None:
+    says = """
+import signal
+from infra.tasks import common
+signal.signal(signal.SIGINT, signal.default_int_handler)
+with common.told():
+    signal.raise_signal(signal.SIGINT)
+"""
+    argv = (sys.executable, "-c", says)
+    done = subprocess.run(argv, check=False, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 128 + signal.SIGINT
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("interrupted: interrupted by SIGINT")
