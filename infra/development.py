@@ -75,7 +75,7 @@ class Development(Lasting):
         theirs = plan_dev(catalog, self.settings, run=found.run, ports=self.request.ports)
         stack = Stack(plan=theirs.plan, lease=replace(held, run=found.run), recorder=self.recorder)
         # Again, where somebody has pruned volumes or removed .infra: nothing else keeps a sweep from it.
-        marks = stack.lease.labels() | {labels.KEPT: BOOTSTRAP, labels.ROOT: str(self.settings.root)}
+        marks = stack.lease.labels() | {labels.KEPT: BOOTSTRAP}
         kept.hand_over(held.engine, self.settings.runs / found.run, found.run, marks)
         _refuse_to_lose(held.engine, theirs)
         held.unswept.set()  # a job may be started beside it
@@ -181,7 +181,7 @@ class Development(Lasting):
                 raise taken(step.name, port.host, stack.lease)
         if step.volume is not None and not _has_volume(stack.engine, step):
             name, data = step.volume
-            marks = {labels.KEPT: BOOTSTRAP, labels.ROOT: str(self.settings.root), labels.DATA: data}
+            marks = {labels.KEPT: BOOTSTRAP, labels.DATA: data}
             stack.engine.create_volume(name, stack.lease.labels(step.name) | marks)
         stack.start(step, images[step.name], follow=self.request.follow)
 

@@ -68,7 +68,15 @@ class Holding:
                 log = self.folder / "logs" / "engine.log"
                 log.parent.mkdir(parents=True, exist_ok=True)
                 held = stack.enter_context(
-                    lease.hold(made.run, made.service, made.tier, log, secrets=made.secrets, lasting=self.lasting)
+                    lease.hold(
+                        made.run,
+                        made.service,
+                        made.tier,
+                        log,
+                        secrets=made.secrets,
+                        lasting=self.lasting,
+                        root=self.settings.root,
+                    )
                 )
                 self._note_swept(sweep.sweep_runs(held.engine))
                 handle.note = f"Podman {held.version}, {held.connection.origin}"
@@ -204,7 +212,7 @@ class Holding:
     def _hand_over(self, stack: Stack, reason: str) -> None:
         """Mark the run as handed to a person: from here on only `infra.down` and `infra.gc --run` end it."""
         with self.interrupts.held():
-            marks = stack.lease.labels() | {labels.KEPT: reason, labels.ROOT: str(self.settings.root)}
+            marks = stack.lease.labels() | {labels.KEPT: reason}
             kept.hand_over(stack.engine, self.settings.runs / stack.plan.run, stack.plan.run, marks)
             self.ending.kept = True
             stack.lease.unswept.clear()

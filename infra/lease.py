@@ -43,6 +43,7 @@ class Lease:
     connection: Connection
     engine: Engine
     version: str
+    root: Path | None = None
     unswept: threading.Event = field(default_factory=threading.Event)
     # When builds began, in seconds since the epoch; empty where there were none.
     builds: list[float] = field(default_factory=list)
@@ -56,6 +57,8 @@ class Lease:
             labels.OWNER: str(self.owner),
             labels.CREATED: datetime.now(UTC).isoformat(timespec="seconds"),
         }
+        if self.root is not None:
+            carried[labels.ROOT] = str(self.root)
         return carried | ({labels.COMPONENT: component} if component else {})
 
     def environment(self, role: str) -> dict[str, str]:
@@ -110,13 +113,15 @@ def hold(
     looks: bool = False,
     secrets: frozenset[str] = frozenset(),
     lasting: Path | None = None,
+    root: Path | None = None,
 ) -> Iterator[Lease]:
     """Own a run until the block ends. Raises `Unavailable` where no engine answers, `Invalid` where the name is taken.
 
     The caller sweeps; the reaper does where the caller cannot, or did not (`unswept`). It also saves the evidence of a
     run that was killed, without the `secrets`. Who only `looks` makes nothing that would have to be swept, so the
     reaper does not get ready for it, which saves 0.1 s. `lasting` is a folder for the configuration of a private
-    service that starts what outlives the run: the monitors read it again whenever they restart a container.
+    service that starts what outlives the run: the monitors read it again whenever they restart a container. `root` is
+    the folder whose run it is: by service, what it starts is found from there only.
     """
     owner = labels.Owner.of(os.getpid())
     unswept = threading.Event()
@@ -136,6 +141,7 @@ def hold(
             connection=connection,
             engine=engine,
             version=engine.version(),
+            root=root,
             unswept=unswept,
         )
 

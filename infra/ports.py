@@ -111,6 +111,8 @@ def _of_container(container: Container, port: int, engine: Engine) -> Holder:
     elif state == _LIVES:
         remedy = f"invoke infra.status  # wait until run {run} has ended, {_OTHER}"
     who = f"run {run} of {container.labels.get(labels.SERVICE)} (container {container.name}, {state})"
+    if root := container.labels.get(labels.ROOT):
+        who += f", made from {root}"
     owner = labels.Owner.parse(container.labels.get(labels.OWNER, ""))
     return Holder(who=who, remedy=remedy, shown=f"{shown}; owner: {owner}" if owner else shown)
 

@@ -99,8 +99,8 @@ class Run(Holding):
             handle.note = isolation.make_template(stack.plan, stack.ports, stack.lease.owner) or ""
 
     def _stack_that_is_up(self, held: Lease, made: Plan) -> sweep.FoundRun | None:
-        what = (made.service, made.tier)
-        found = [run for run in sweep.runs(held.engine) if run.kept == UP and (run.service, run.tier) == what]
+        what = (made.service, made.tier, str(self.settings.root))
+        found = [one for one in sweep.runs(held.engine) if one.kept == UP and (one.service, one.tier, one.root) == what]
         return found[-1] if found else None
 
     def _use(self, held: Lease, made: Plan, up: sweep.FoundRun, goal: Goal) -> None:

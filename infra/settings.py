@@ -39,7 +39,8 @@ def runs_of(root: Path) -> Path:
 
 
 def read(root: Path, environ: Mapping[str, str] = os.environ) -> Settings:
-    """Read the settings of the repository at `root`. Raises `Invalid`."""
+    """Read the settings of the repository at `root`, links in that resolved: it is a name. Raises `Invalid`."""
+    root = root.resolve()
     table = _table(root)
     mode = environ.get("INFRA_IMAGES") or "auto"
     for known in get_args(ImagesMode):

@@ -47,7 +47,7 @@ class Leftover:
 
 @dataclass(frozen=True, kw_only=True)
 class FoundRun:
-    """A run as the engine's labels tell it."""
+    """A run as the engine's labels tell it. `root` is the folder that made it; an older version's says none."""
 
     run: str
     service: str
@@ -55,6 +55,7 @@ class FoundRun:
     created: str
     owner: labels.Owner | None
     kept: str | None
+    root: str | None = None
 
     @property
     def life(self) -> Life:
@@ -66,6 +67,7 @@ def runs(engine: Engine) -> tuple[FoundRun, ...]:
     """Return all runs that have left a label in the engine, oldest first."""
     found: dict[str, Mapping[str, str]] = {}
     kept: dict[str, str] = {}
+    roots: dict[str, str] = {}
     every = {labels.RUN: ""}
     for volume in engine.volumes(every):
         if (why := reason(volume)) is not None:
@@ -77,6 +79,8 @@ def runs(engine: Engine) -> tuple[FoundRun, ...]:
         # Anything may carry a label; a run is named by 8 hex digits, and an empty name would select every run.
         if labels.is_run(carrier.labels[labels.RUN]):
             found.setdefault(carrier.labels[labels.RUN], carrier.labels)
+            if root := carrier.labels.get(labels.ROOT):
+                roots.setdefault(carrier.labels[labels.RUN], root)
     rows = [
         FoundRun(
             run=run,
@@ -85,6 +89,7 @@ def runs(engine: Engine) -> tuple[FoundRun, ...]:
             created=carried.get(labels.CREATED, ""),
             owner=labels.Owner.parse(carried.get(labels.OWNER, "")),
             kept=kept.get(run),
+            root=roots.get(run),
         )
         for run, carried in found.items()
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from infra import buildah, cache, forwardings, labels, ports, sweep
 from infra.catalog.names import nox_command
@@ -33,12 +34,14 @@ def version(told: str) -> Check:
     return ok("version", f"Podman {told}; {oldest} is the oldest supported")
 
 
-def fixed_ports(engine: Engine | None, wants: Sequence[Wants], *, asked: bool) -> Check:
+def fixed_ports(engine: Engine | None, root: Path, wants: Sequence[Wants], *, asked: bool) -> Check:
     """Look at the fixed ports of services, and at who holds those that are taken.
 
-    A stack that is up holds its own, and runs of it use it. Of services that nobody has asked for it is a warning.
+    A stack that is up holds its own, and runs from the `root` that made it use it. Of services that nobody has asked
+    for it is a warning.
     """
-    up = {(one.service, one.tier) for one in sweep.runs(engine) if one.kept == _UP} if engine else set()
+    found = sweep.runs(engine) if engine else ()
+    up = {(one.service, one.tier) for one in found if one.kept == _UP and one.root == str(root)}
     wanted = [port for one in wants if (one.service, one.tier) not in up for port in one.ports]
     taken = [port for port in wanted if not ports.is_free(port.number)]
     said = [

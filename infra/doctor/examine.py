@@ -105,7 +105,9 @@ def of_engine(subject: Subject, reached: Reached, ours: Future[Stored]) -> Quest
     questions: dict[str, Callable[[], Check]] = {
         "storage": lambda: _storage(ours) if local else ok("storage", _REMOTE),
         "memory": lambda: host.memory(facts.power() if local or held is None else _remote_power(held), subject.wants),
-        "ports": lambda: engine_checks.fixed_ports(_clone(held), subject.wants, asked=subject.asked),
+        "ports": lambda: engine_checks.fixed_ports(
+            _clone(held), subject.settings.root, subject.wants, asked=subject.asked
+        ),
         "forwardings": lambda: engine_checks.judge_forwardings(
             engine_checks.stale_forwardings(_clone(held), held.connection if held else None)
         ),

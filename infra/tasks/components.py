@@ -96,7 +96,7 @@ def _do(
         of = run or ("" if service else suite)
         with common.engine_of(of) as engine:
             stack = lease_names.stack_of(of) if of else ""
-            found = status_of.one_run(engine, catalog, service, tier, stack)
+            found = status_of.one_run(engine, catalog, settings.root, service, tier, stack)
             said = work(components.find(engine, catalog, settings, found, suite, component), asked)
         if json:
             common.show(asdict(said))

@@ -87,7 +87,8 @@ def status(_: Context, service: str = "", tier: str = "", run: str = "", json: b
     from infra.reporters.console import rows
 
     with common.told(), common.engine() as held:
-        catalog = load(common.read_settings().catalog)
+        settings = common.read_settings()
+        catalog = load(settings.catalog)
         if service:
             catalog.service(service)
         if tier and tier not in get_args(Tier):
@@ -95,7 +96,7 @@ def status(_: Context, service: str = "", tier: str = "", run: str = "", json: b
             what = f'unknown tier "{tier}" (known: {known})'
             raise Invalid(what, reference="unknown-tier", remedy="invoke infra.status  # leave --tier out")
         found = [one for one in sweep.runs(held.engine) if status_of.selected(one, service, tier, run)]
-        shown = [status_of.describe(held.engine, catalog, one) for one in found]
+        shown = [status_of.describe(held.engine, catalog, settings.root, one) for one in found]
         if json:
             common.show({"runs": shown})
             return
@@ -104,9 +105,11 @@ def status(_: Context, service: str = "", tier: str = "", run: str = "", json: b
         for one in shown:
             kept = f", kept ({one['kept']})" if one["kept"] else ""
             owner = "alive" if one["owner"]["alive"] else "gone"
-            print(f"{one['service']} {one['tier']}: run {one['run']}, {one['age_s']} s old, owner {owner}{kept}")
+            of = "" if one["root"] == str(settings.root) else f", made from {one['root'] or 'an unknown folder'}"
+            print(f"{one['service']} {one['tier']}: run {one['run']}, {one['age_s']} s old, owner {owner}{kept}{of}")
+            said = {True: "ready", False: "not ready", None: "unknown"}
             table = [
-                (f"  {c['name']}", c["state"], "ready" if c["ready"] else "not ready", status_of.numbers(c["ports"]))
+                (f"  {c['name']}", c["state"], said[c["ready"]], status_of.numbers(c["ports"]))
                 for c in one["components"]
             ]
             print(rows(table)) if table else None
@@ -127,7 +130,7 @@ def env(
             raise Invalid(f'--format is dotenv or json, not "{format}"', reference="arguments", remedy=again)
         settings = common.read_settings()
         catalog = load(settings.catalog)
-        found = status_of.one_run(held.engine, catalog, service, tier, run)
+        found = status_of.one_run(held.engine, catalog, settings.root, service, tier, run)
         made = common.planned(catalog, settings, found.service, found.tier, found.run, "fixed")
         numbers = {step.name: status_of.host_ports(held.engine, step) for step in made.steps}
         each = isolation.person(made, numbers, found.run)
@@ -156,7 +159,7 @@ def logs(_: Context, service: str = "", tier: str = "integration", run: str = ""
     with common.told(), common.engine() as held:
         settings = common.read_settings()
         catalog = load(settings.catalog)
-        found = status_of.one_run(held.engine, catalog, service, tier, run, any_run=True)
+        found = status_of.one_run(held.engine, catalog, settings.root, service, tier, run, any_run=True)
         made = common.planned(catalog, settings, found.service, found.tier, found.run, "fixed")
         names = [step.name for step in made.steps]
         if component and component not in names:

@@ -36,14 +36,15 @@ def down(_: Context, service: str = "", tier: str = "integration", run: str = ""
         if service or not run:
             load(common.read_settings().catalog).tier(service or None, tier)
         among = tier if service else ""
-        found = [one for one in sweep.runs(held.engine) if status_of.selected(one, service, among, run)]
+        there = [one for one in sweep.runs(held.engine) if status_of.selected(one, service, among, run)]
+        found, others = status_of.in_reach(there, common.root(), run)
         for one in found:
             refuse_to_end(one.run, one.kept)
         ours = [one for one in found if one.kept is not None or one.life is Life.DEAD]
         if found and not ours:
             _refuse_foreign(found[-1])
         if not found:
-            print(f"nothing of {f'run {run}' if run else service} is there")
+            print(f"nothing of {f'run {run}' if run else service} is there{status_of.elsewhere(others)}")
         with lock.alone(lease_names.USERS):
             for one in ours:
                 lease_names.refuse_used(one.run)
