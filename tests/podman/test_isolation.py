@@ -289,14 +289,12 @@ def test_the_database_of_a_worker_that_failed_is_kept_and_the_report_says_where(
         databases.drop(up.server, name)
 
 
-def test_a_stack_that_was_made_with_other_migrations_has_no_databases_for_them(
-    up: Up, make_project: Callable[..., Project], tmp_path: Path
-) -> None:
+def test_a_stack_that_was_made_with_other_migrations_has_no_databases_for_them(up: Up, tmp_path: Path) -> None:
     workspace = workspace_copy(tmp_path / "workspace")
     (workspace / "migrations" / "2000_more.sql").write_text("CREATE TABLE more ();\n")
-    changed = make_project(catalog=isolated(tmp_path / "catalog"), workspace=workspace)
+    changed = {"INFRA_CATALOG": str(isolated(tmp_path / "catalog")), "INFRA_WORKSPACE": str(workspace)}
     before = up.databases("t")
-    done = changed.invoke("suite.run", *SERVICE, "--ports", "auto")
+    done = up.project.invoke("suite.run", *SERVICE, "--ports", "auto", **changed)
     assert done.code == 75, done.text
     assert (
         f"not-ready: migrations: {NAME}-migrations-{up.run} of the stack that is up is declared otherwise" in done.out

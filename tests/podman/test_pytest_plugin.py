@@ -14,7 +14,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -394,14 +394,14 @@ def under_the_runner(make: Callable[..., Team]) -> Ended:
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody who has a stack up while two pytests run."""
+    """Somebody who has a stack up, of the team's folder, in which two pytests run one after the other."""
 
     make: Callable[..., Team]
 
     def has(self) -> tuple[Ended, Ended]:
         service = f"team-{secrets.token_hex(3)}"
-        team, other = self.make(SEEING, catalog=service), self.make(SEEING, catalog=service)
-        project = Project.make(team.folder.parent / "project", catalog=team.folder.parent / f"catalog-{service}")
+        team = self.make(SEEING, catalog=service)
+        project = Project.make(team.folder, catalog=team.folder.parent / f"catalog-{service}")
         up = project.invoke("infra.up", "--service", service, "--ports", "auto")
         run = run_in(up.text)
         try:
@@ -409,7 +409,11 @@ class Person:
             given = json.loads(project.invoke("infra.env", "--service", service, "--format", "json").out)
             used = team.runs("--infra-service", service, "--infra-ports", "auto")
             assert {one["REDIS_ADDR"] for one in used.seen} == {given["REDIS_ADDR"]}, used.text
-            fresh = other.runs("--infra-service", service, *OWN)
+            aside = team.folder.parent / "aside"
+            aside.mkdir()
+            used = replace(used, folder=aside)
+            (team.folder / "seen").rename(aside / "seen")
+            fresh = team.runs("--infra-service", service, *OWN)
             assert team.podman.names(run) == [f"{service}-redis-{run}"], "the person's stack stays"
         finally:
             down = project.invoke("infra.down", "--service", service)
