@@ -205,12 +205,12 @@ def test_what_dead_owners_have_left_is_swept_and_nothing_else(up: Up) -> None:
 
 
 def test_two_suites_in_one_stack_do_not_meet_and_the_stack_is_not_taken_from_under_them(
-    up: Up, make_project: Callable[..., Project], podman: Podman, tmp_path: Path
+    up: Up, podman: Podman, tmp_path: Path
 ) -> None:
     go_on = tmp_path / "go-on"
     catalog = isolated(tmp_path / "catalog")
     held(catalog, go_on)
-    mine = make_project(catalog=catalog)
+    mine = replace(up.project, env={"INFRA_CATALOG": str(catalog)})
     suite = ("suite.run", *SERVICE, "--ports", "auto")
     try:
         with mine.going(*suite) as one, mine.going(*suite) as two:
@@ -245,11 +245,11 @@ def test_two_suites_in_one_stack_do_not_meet_and_the_stack_is_not_taken_from_und
 
 @pytest.mark.parametrize("by", ["the next suite", "gc"])
 def test_f52_a_suite_that_is_killed_leaves_databases_that_are_swept_and_it_is_said(
-    by: str, up: Up, make_project: Callable[..., Project], tmp_path: Path
+    by: str, up: Up, tmp_path: Path
 ) -> None:
     catalog = isolated(tmp_path / "catalog")
     held(catalog, tmp_path / "never")
-    mine = make_project(catalog=catalog)
+    mine = replace(up.project, env={"INFRA_CATALOG": str(catalog)})
     with mine.going("suite.run", *SERVICE, "--ports", "auto") as killed:
         killed.says("  workers ")
         killed.process.kill()
