@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -16,6 +16,7 @@ from given import CATALOG, ROOT, catalog_copy, edited
 from infra.catalog.loading import load
 from infra.errors import Invalid
 from infra.matrix import chosen
+from infra.model import Tier
 from infra.workflow import workflow
 
 OURS = ROOT / ".github" / "workflows" / "suites.yml"
@@ -186,12 +187,53 @@ def test_no_expression_is_part_of_a_script(printed: str) -> None:
 def test_a_newer_push_cancels_and_one_failure_cancels_nothing(printed: str) -> None:
     document = read(printed)
     assert document["concurrency"]["cancel-in-progress"] == "true"
-    for tier in ("unit", "integration"):
+    for tier in get_args(Tier):
         job = document["jobs"][tier]
         assert job["strategy"]["fail-fast"] == "false"
         assert job["strategy"]["matrix"] == f"${{{{ fromJson(needs.plan.outputs.{tier}) }}}}"
         assert job["timeout-minutes"] == "${{ matrix.timeout_minutes }}"
     assert all("timeout-minutes" in job for job in document["jobs"].values())
+
+
+def test_the_jobs_run_what_the_matrix_has_each_tier_of_it(printed: str, tmp_path: Path) -> None:
+    """An adopter's tier e2e, whose target is the default, `podman`: the plan's own script asks for it."""
+    catalog = catalog_copy(tmp_path)
+    gateway = catalog / "services" / "gateway.toml"
+    with edited(gateway, 'target = "kind"\n', ""):
+        found = [one.as_json() for one in chosen(load(catalog))]
+        outputs = asked_by_plan(printed, tmp_path, catalog)
+    assert "e2e-gateway" in [one["session"] for one in found]
+    run = {tier: json.loads(matrix)["include"] for tier, matrix in outputs.items()}
+    assert [one for one in found if one not in [row for rows in run.values() for row in rows]] == []
+    document = read(printed)
+    for tier, rows in run.items():
+        assert {row["tier"] for row in rows} == {tier}
+        assert document["jobs"]["plan"]["outputs"][tier] == f"${{{{ steps.matrix.outputs.{tier} }}}}"
+        assert f"needs.plan.outputs.{tier}, 'session')" in document["jobs"][tier]["if"]
+
+
+def asked_by_plan(printed: str, tmp_path: Path, catalog: Path) -> dict[str, str]:
+    """Run the step of the plan that asks the catalogue; return its outputs."""
+    (script,) = [step["run"] for step in steps(read(printed)) if step.get("id") == "matrix"]
+    root, outputs = tmp_path / "adopter", tmp_path / "outputs"
+    (root / ".venv" / "bin").mkdir(parents=True)
+    (root / "tasks.py").write_text("from infra.tasks import namespace\n")
+    program = root / ".venv" / "bin" / "invoke"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m invoke "$@"\n')
+    program.chmod(0o755)
+    env = os.environ | {"GITHUB_OUTPUT": str(outputs), "INFRA_CATALOG": str(catalog), "PYTHONPATH": str(ROOT)}
+    subprocess.run(["bash", "-eo", "pipefail", "-c", script], cwd=root, env=env, check=True, timeout=120)
+    return dict(line.split("=", 1) for line in outputs.read_text().splitlines())
+
+
+def test_the_images_are_those_of_all_jobs_that_load_them(printed: str) -> None:
+    jobs = read(printed)["jobs"]
+    loads = [name for name, job in jobs.items() if "IMAGES" in job.get("env", {})]
+    assert loads == [tier for tier in get_args(Tier) if tier != "unit"]
+    (saved,) = [step["run"] for step in jobs["images"]["steps"] if "images.save" in step.get("run", "")]
+    assert f"--tier {','.join(loads)} " in saved
+    assert jobs["images"]["if"] == " || ".join(f"contains(needs.plan.outputs.{name}, 'session')" for name in loads)
+    assert all(jobs[name]["needs"] == ["plan", "images"] for name in loads)
 
 
 def test_a_suite_is_what_the_runner_signals_and_what_is_left_is_always_removed_and_kept(printed: str) -> None:
@@ -215,11 +257,11 @@ def test_a_suite_is_what_the_runner_signals_and_what_is_left_is_always_removed_a
 def test_an_adopter_installs_the_wheel_and_has_no_checks_of_this_house(tmp_path: Path) -> None:
     text = workflow(tmp_path)
     document = read(text)
-    assert list(document["jobs"]) == ["plan", "images", "unit", "integration"]
+    assert list(document["jobs"]) == ["plan", "images", "unit", "integration", "e2e"]
     assert "requirements.lock'" in text
     assert "noxfile.py -s bootstrap" not in text
     assert text.count(".venv/bin/pip install") == 3
-    assert list(read(workflow(ROOT))["jobs"]) == ["checks", "plan", "images", "unit", "integration"]
+    assert list(read(workflow(ROOT))["jobs"]) == ["checks", "plan", "images", "unit", "integration", "e2e"]
 
 
 def installed(tmp_path: Path) -> Path:
