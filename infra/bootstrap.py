@@ -54,8 +54,7 @@ def main(root: Path, argv: Sequence[str]) -> NoReturn:
 def report(error: InfraError) -> int:
     """Say on stderr what is wrong and what to do, and return the exit code for it."""
     sys.stdout.flush()
-    remedy = f"\n  try: {error.remedy}" if error.remedy else ""
-    print(f"{error.outcome}: {error.message}{remedy}", file=sys.stderr, flush=True)
+    print(error.cause().line(error.outcome), file=sys.stderr, flush=True)
     return error.exit_code
 
 

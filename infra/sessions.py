@@ -14,7 +14,7 @@ import nox
 
 from infra import bootstrap
 from infra.catalog.names import SuiteName, names
-from infra.errors import InfraError, Invalid
+from infra.errors import InfraError
 from infra.tools import missing
 
 Body = Callable[[nox.Session], None]
@@ -45,7 +45,7 @@ def register_services(root: Path) -> None:
         "Install what this host lacks, each command printed first.",
         _bootstrap(root, asked),
     )
-    codes = [bootstrap.report(Invalid(problem, reference="catalogue")) for problem in declared.problems]
+    codes = [bootstrap.report(problem) for problem in declared.problems]
     if codes and (not asked or any(map(bootstrap.is_suite, asked))):
         raise SystemExit(codes[0])
     if hint := bootstrap.unknown_suite(root, asked):

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from infra import retry
-from infra.catalog.names import Unreadable, tool_infra
-from infra.errors import Invalid, edit
+from infra.catalog.names import folder
+from infra.errors import Invalid
 
 ImagesMode = Literal["auto", "registry", "local"]
 PortsMode = Literal["fixed", "auto"]
@@ -41,14 +41,13 @@ def runs_of(root: Path) -> Path:
 def read(root: Path, environ: Mapping[str, str] = os.environ) -> Settings:
     """Read the settings of the repository at `root`, links in that resolved: it is a name. Raises `Invalid`."""
     root = root.resolve()
-    table = _table(root)
     mode = environ.get("INFRA_IMAGES") or "auto"
     for known in get_args(ImagesMode):
         if mode == known:
             return Settings(
                 root=root,
-                catalog=_folder(root, "catalog", environ.get("INFRA_CATALOG"), table, "infra/catalog"),
-                workspace=_folder(root, "workspace", environ.get("INFRA_WORKSPACE"), table, "."),
+                catalog=folder(root, "catalog", environ),
+                workspace=folder(root, "workspace", environ),
                 images=known,
                 keep=environ.get("INFRA_KEEP", "") not in ("", "0"),
                 retry_infra=retry.number(environ.get(retry.ENV) or "0", retry.ENV),
@@ -58,36 +57,3 @@ def read(root: Path, environ: Mapping[str, str] = os.environ) -> Settings:
         reference="settings",
         remedy="unset INFRA_IMAGES",
     )
-
-
-def _table(root: Path) -> dict[str, object]:
-    pyproject = root / "pyproject.toml"
-    try:
-        table = tool_infra(root) or {}
-    except Unreadable as error:
-        raise Invalid(str(error), reference="settings", remedy=edit(pyproject, error.key)) from error
-    if unknown := table.keys() - {"catalog", "workspace"}:
-        raise Invalid(
-            f"{pyproject}: tool.infra.{min(unknown)}: unknown key (known: catalog, workspace)",
-            reference="settings",
-            remedy=edit(pyproject, f"tool.infra.{min(unknown)}"),
-        )
-    return table
-
-
-def _folder(root: Path, key: str, given: str | None, table: Mapping[str, object], default: str) -> Path:
-    value = given or table.get(key, default)
-    folder = (root / str(value)).resolve()
-    if not folder.is_dir():
-        pyproject = root / "pyproject.toml"
-        if given:
-            name = f"INFRA_{key.upper()}"
-            message, right = f"{name}: no folder at {folder}", f"unset {name}  # or let it name the {key}'s folder"
-        elif key in table:
-            message = f"{pyproject}: tool.infra.{key}: no folder at {folder}"
-            right = edit(pyproject, f"tool.infra.{key}")
-        else:
-            message = f"no folder at {folder}, and no tool.infra.{key} in {pyproject} names another"
-            right = f"infra-init  # begins here; or edit {pyproject.name}: [tool.infra] names the {key}"
-        raise Invalid(message, reference="settings", remedy=right)
-    return folder

@@ -212,6 +212,15 @@ def test_a_broken_catalogue_is_one_message_with_file_and_line(house: Path) -> No
     assert nox(house, "-s", "unit-notification").returncode == 78
 
 
+def test_a_broken_pyproject_is_one_message_with_what_to_do(house: Path) -> None:
+    (house / "pyproject.toml").write_text("[tool.infra]\ncatalog = 3\n")
+    done = nox(house, "-s", "integration-notification")
+    assert (done.returncode, done.stderr.count("\n")) == (78, 1), done.stderr
+    key = "tool.infra.catalog"
+    assert f"{key}: must be a text that is not empty" in done.stderr
+    assert f"; to do: ${{EDITOR:-vi}} {house}/pyproject.toml  # {key}\n" in done.stderr
+
+
 def test_a_broken_catalogue_stops_no_session_that_does_not_need_it(house: Path) -> None:
     (house / "infra/catalog/services/broken.toml").write_text("[tiers.integraton]\n")
     done = nox(house, "-l", "-s", "types")
@@ -233,4 +242,4 @@ def test_the_catalogue_is_the_environments_then_the_projects(tmp_path: Path) -> 
     expected = SuiteName(service="alpha", tier="e2e", language="")
     assert names(tmp_path, {}).suites == (expected,)
     assert names(tmp_path, {"INFRA_CATALOG": str(tmp_path / "two")}).suites[0].session == "e2e-beta"
-    assert "no such folder" in names(tmp_path, {"INFRA_CATALOG": "none"}).problems[0]
+    assert names(tmp_path, {"INFRA_CATALOG": "none"}).problems[0].message.startswith("INFRA_CATALOG: no folder at ")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from infra.catalog.declared import POSTGRES_TEXTS, Catalog, host_ports, wrong
+from infra.catalog.declared import POSTGRES_TEXTS, Catalog, host_ports
+from infra.catalog.names import wrong
 from infra.devstack import DATA, DEV, FILE, DevStack
 from infra.errors import Invalid
 from infra.model import Component, PostgresProbe, Recipe, Service, TierSpec

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.devstack import DEV, DevStack
-from infra.errors import Invalid, edit
+from infra.errors import Invalid
 from infra.model import Component, PostgresProbe, ProbeSpec, Recipe, Service, TierSpec
-from infra.placeholders import nearest, plain, render
+from infra.placeholders import nearest, render
 
 POSTGRES_TEXTS = ("database", "user", "password")
 """What of a probe may have placeholders."""
@@ -123,9 +123,3 @@ def rendered(ready: ProbeSpec, values: Mapping[str, str]) -> ProbeSpec:
     if not isinstance(ready, PostgresProbe):
         return ready
     return ready.model_copy(update={key: render(getattr(ready, key), values) for key in POSTGRES_TEXTS})
-
-
-def wrong(path: Path, key: str, what: str, reference: str = "catalogue") -> Invalid:
-    """Return the error for one key of one file."""
-    text = f"{key}: {what}" if key else what
-    return Invalid(f"{plain(str(path))}: {plain(text)}", reference=reference, remedy=edit(path, key))

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from infra import placeholders
-from infra.catalog.declared import Origin, wrong
+from infra.catalog.declared import Origin
+from infra.catalog.names import wrong
 from infra.placeholders import nearest
 
 BUILT_IN = Path(__file__).resolve().parent

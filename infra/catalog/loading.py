@@ -6,7 +6,6 @@ either whole or an error.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -14,26 +13,19 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from infra.catalog.checks import STEPS, problems, recipe_problems
-from infra.catalog.declared import Catalog, Origin, wrong
+from infra.catalog.declared import Catalog, Origin
 from infra.catalog.explaining import explain, reference
 from infra.catalog.extending import BUILT_IN, Table, extended
-from infra.catalog.names import NAME, SCHEMA, Unreadable, newer, toml, upgrade
+from infra.catalog.names import document, services_in, wrong
 from infra.devstack import FILE, DevStack
-from infra.errors import Invalid
 from infra.model import Component, Recipe, Service, Word
-from infra.placeholders import plain
 
 W = TypeVar("W", bound=Word)
 
 
 def load(folder: Path) -> Catalog:
     """Load the catalogue in `folder`, with what it uses of the package's own. Raises `Invalid`."""
-    if not (folder / "services").is_dir():
-        raise Invalid(
-            f"no catalogue at {folder}: it has no folder services/",
-            reference="no-catalogue",
-            remedy="infra-init  # begins; or let [tool.infra] catalog, or INFRA_CATALOG, name the folder of services/",
-        )
+    services = services_in(folder)
     is_the_packages = folder.resolve() == BUILT_IN
     recipes = _recipes(folder / "local")
     if not is_the_packages:
@@ -45,11 +37,11 @@ def load(folder: Path) -> Catalog:
     catalog = Catalog(
         folder=folder,
         components={name: component for name, (component, _) in components.items()},
-        services={path.stem: _valid(path, data, Service) for path, data in _read(folder / "services")},
+        services={path.stem: _valid(path, data, Service) for path, data in _read(services)},
         recipes={recipe.image: recipe for recipe in recipes.values()},
         origins={name: origin for name, (_, origin) in components.items()},
         recipe_folders={recipe.image: path.parent for path, recipe in recipes.items()},
-        dev=_valid(folder / FILE, _table(folder / FILE), DevStack) if (folder / FILE).exists() else None,
+        dev=_valid(folder / FILE, document(folder / FILE), DevStack) if (folder / FILE).exists() else None,
     )
     for error in problems(catalog):
         raise error
@@ -80,23 +72,7 @@ def _tables(folder: Path) -> dict[str, Table]:
 
 
 def _read(folder: Path) -> list[tuple[Path, Table]]:
-    return [(path, _table(path)) for path in sorted(folder.glob("*.toml"))]
-
-
-def _table(path: Path) -> Table:
-    if re.fullmatch(NAME, path.stem) is None:
-        what = 'its name is no name: a letter, then letters, digits and "-", all lower-case, at most 40'
-        raise wrong(path, "", what)
-    try:
-        data = toml(path)
-    except Unreadable as error:
-        raise wrong(path, "", error.why) from error
-    number = data.pop("schema", SCHEMA)
-    if too_new := newer({"schema": number}):
-        raise Invalid(f"{plain(str(path))}: {too_new}", reference="newer-schema", remedy=upgrade())
-    if type(number) is not int or number < 1:
-        raise wrong(path, "schema", f"must be {SCHEMA}, the number of the catalogue's language")
-    return data
+    return [(path, document(path)) for path in sorted(folder.glob("*.toml"))]
 
 
 def _valid(path: Path, data: Table, model: type[W], if_missing: str = "") -> W:

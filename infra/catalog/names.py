@@ -2,7 +2,8 @@
 
 This is all that a bare `nox -l` needs, so that it works before anything is installed. Whether what
 a service file says makes sense is for the catalogue's loader; here only the file's name, its
-`language`, `stack` and the names of its `[tiers.*]` tables are looked at.
+`language`, `stack` and the names of its `[tiers.*]` tables are looked at. What is wrong with a file
+or a folder is told here for the loader and the settings, too: nox and invoke say the same.
 """
 
 import difflib
@@ -16,10 +17,12 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from infra.errors import Invalid, edit
 from infra.placeholders import plain
 
 TIERS = ("unit", "integration", "e2e")
 DEFAULT_CATALOG = "infra/catalog"
+_DEFAULTS = {"catalog": DEFAULT_CATALOG, "workspace": "."}
 SCHEMA = 1
 """The catalogue's language, a number that grows where an older version of this would misread it: `schema = 1`."""
 NAME = r"[a-z][a-z0-9-]{0,39}"
@@ -62,19 +65,18 @@ class SuiteName:
 
 @dataclass(frozen=True, kw_only=True)
 class Names:
-    """What could be read, and one sentence (file first) for each thing that could not."""
+    """What could be read, and the error of each file that could not."""
 
     suites: tuple[SuiteName, ...]
-    problems: tuple[str, ...] = ()
+    problems: tuple[Invalid, ...] = ()
 
 
 class Unreadable(Exception):
-    """A TOML file that says nothing to us: its path, why in one line, and the key that it is about."""
+    """A TOML file that says nothing to us: its path, and why in one line."""
 
-    def __init__(self, path: Path, why: str, key: str = "") -> None:
+    def __init__(self, path: Path, why: str) -> None:
         super().__init__(f"{plain(str(path))}: {plain(why)}")
         self.why = why
-        self.key = key
 
 
 def locations(root: Path, environ: Mapping[str, str]) -> Locations:
@@ -85,30 +87,83 @@ def locations(root: Path, environ: Mapping[str, str]) -> Locations:
     """
     try:
         table = tool_infra(root) or {}
-    except Unreadable:
+    except Invalid:
         table = {}
-    catalog = environ.get("INFRA_CATALOG") or table.get("catalog") or DEFAULT_CATALOG
-    workspace = environ.get("INFRA_WORKSPACE") or table.get("workspace") or "."
-    return Locations(catalog=root / str(catalog), workspace=root / str(workspace))
+    return Locations(
+        catalog=root / _named("catalog", environ, table), workspace=root / _named("workspace", environ, table)
+    )
+
+
+def folder(root: Path, key: str, environ: Mapping[str, str]) -> Path:
+    """Return the folder that is the `catalog` or the `workspace`, absolute. Raises `Invalid` where none is there."""
+    table = tool_infra(root) or {}
+    found = (root / _named(key, environ, table)).resolve()
+    if found.is_dir():
+        return found
+    variable, pyproject = f"INFRA_{key.upper()}", root / "pyproject.toml"
+    if environ.get(variable):
+        message, remedy = f"{variable}: no folder at {found}", f"unset {variable}  # or let it name the {key}'s folder"
+    elif key in table:
+        raise wrong(pyproject, f"tool.infra.{key}", f"no folder at {found}", "settings")
+    else:
+        message = f"no folder at {found}, and no tool.infra.{key} in {pyproject} names another"
+        remedy = f"infra-init  # begins here; or edit {pyproject.name}: [tool.infra] names the {key}"
+    raise Invalid(plain(message), reference="settings", remedy=plain(remedy))
+
+
+def _named(key: str, environ: Mapping[str, str], table: Mapping[str, object]) -> str:
+    return str(environ.get(f"INFRA_{key.upper()}") or table.get(key) or _DEFAULTS[key])
+
+
+def services_in(catalog: Path) -> Path:
+    """Return the folder of a catalogue's services. Raises `Invalid` where there is none."""
+    services = catalog / "services"
+    if not services.is_dir():
+        raise Invalid(
+            f"no catalogue at {plain(str(catalog))}: it has no folder services/",
+            reference="no-catalogue",
+            remedy="infra-init  # begins; or let [tool.infra] catalog, or INFRA_CATALOG, name the folder of services/",
+        )
+    return services
 
 
 def names(root: Path, environ: Mapping[str, str]) -> Names:
     """Return every suite that the catalogue declares, by service and tier, and what is wrong."""
     suites: list[SuiteName] = []
-    problems: list[str] = []
+    problems: list[Invalid] = []
     try:
-        tool_infra(root)
-    except Unreadable as error:
-        problems.append(str(error))
-    services = locations(root, environ).catalog / "services"
-    if not services.is_dir():
-        problems.append(f"{services}: no such folder; INFRA_CATALOG or [tool.infra] catalog names its parent")
-    for path in sorted(services.glob("*.toml")):
+        files = sorted(services_in(folder(root, "catalog", environ)).glob("*.toml"))
+    except Invalid as error:
+        return Names(suites=(), problems=(error,))
+    for path in files:
         try:
             suites.extend(_suites(path))
-        except Unreadable as error:
-            problems.append(str(error))
+        except Invalid as error:
+            problems.append(error)
     return Names(suites=tuple(suites), problems=tuple(problems))
+
+
+def wrong(path: Path, key: str, what: str, reference: str = "catalogue") -> Invalid:
+    """Return the error for one key of one file."""
+    text = f"{key}: {what}" if key else what
+    return Invalid(f"{plain(str(path))}: {plain(text)}", reference=reference, remedy=edit(path, key))
+
+
+def document(path: Path) -> dict[str, object]:
+    """Return what a file of a catalogue says, without its `schema`. Raises `Invalid`."""
+    if not _is_word(path.stem):
+        what = 'its name is no name: a letter, then letters, digits and "-", all lower-case, at most 40'
+        raise wrong(path, "", what)
+    try:
+        data = toml(path)
+    except Unreadable as error:
+        raise wrong(path, "", error.why) from error
+    number = data.pop("schema", SCHEMA)
+    if too_new := newer({"schema": number}):
+        raise Invalid(f"{plain(str(path))}: {too_new}", reference="newer-schema", remedy=upgrade())
+    if type(number) is not int or number < 1:
+        raise wrong(path, "schema", f"must be {SCHEMA}, the number of the catalogue's language")
+    return data
 
 
 def newer(document: Mapping[str, object]) -> str:
@@ -153,26 +208,22 @@ def toml_problem(error: tomllib.TOMLDecodeError, text: str) -> str:
 
 
 def _suites(path: Path) -> tuple[SuiteName, ...]:
-    if not _is_word(path.stem):
-        raise Unreadable(path, "its name is no name")
-    document = toml(path)
-    if too_new := newer(document):
-        raise Unreadable(path, f"{too_new}; {upgrade()}")
-    tiers = document.get("tiers", {})
+    data = document(path)
+    tiers = data.get("tiers", {})
     if not isinstance(tiers, dict):
-        raise Unreadable(path, "tiers: has to be tables, [tiers.integration] for example")
+        raise wrong(path, "tiers", "has to be tables, [tiers.integration] for example")
     for tier, table in tiers.items():
         if not isinstance(table, dict):
-            raise Unreadable(path, f"tiers.{tier}: has to be a table, [tiers.{tier}]")
+            raise wrong(path, f"tiers.{tier}", f"has to be a table, [tiers.{tier}]")
         if tier not in TIERS:
-            raise Unreadable(path, f"[tiers.{tier}]: the tiers are {', '.join(TIERS)}{nearest(tier, TIERS)}")
-    language = document.get("language")
+            raise wrong(path, f"tiers.{tier}", f"the tiers are {', '.join(TIERS)}{nearest(tier, TIERS)}")
+    language = data.get("language")
     return tuple(
         SuiteName(
             service=path.stem,
             tier=tier,
             language=language if isinstance(language, str) and _is_word(language) else "",
-            stack=_words(tiers[tier].get("stack", None if tier == "unit" else document.get("stack"))),
+            stack=_words(tiers[tier].get("stack", None if tier == "unit" else data.get("stack"))),
         )
         for tier in TIERS
         if tier in tiers
@@ -190,20 +241,24 @@ def _is_word(text: str) -> bool:
 def tool_infra(root: Path) -> dict[str, object] | None:
     """Return `[tool.infra]` of pyproject.toml, None where there is none.
 
-    Raises `Unreadable`, also where it is no table, or a folder's name in it is none.
+    Raises `Invalid`, also where it is no table, has another key, or a folder's name in it is none.
     """
     path = root / "pyproject.toml"
-    tool = toml(path).get("tool") if path.exists() else None
+    try:
+        tool = toml(path).get("tool") if path.exists() else None
+    except Unreadable as error:
+        raise wrong(path, "", error.why, "settings") from error
     if not isinstance(tool, dict) or "infra" not in tool:
         return None
     table = tool["infra"]
     if not isinstance(table, dict):
-        raise Unreadable(path, "tool.infra: must be a table with catalog and workspace", "[tool.infra]")
-    for key in ("catalog", "workspace"):
-        folder = table.get(key, ".")
-        if not isinstance(folder, str) or not folder.strip() or "\0" in folder:
-            key = f"tool.infra.{key}"
-            raise Unreadable(path, f"{key}: must be a text that is not empty, the path of a folder", key)
+        raise wrong(path, "tool.infra", "must be a table with catalog and workspace", "settings")
+    if unknown := table.keys() - _DEFAULTS.keys():
+        raise wrong(path, f"tool.infra.{min(unknown)}", f"unknown key (known: {', '.join(_DEFAULTS)})", "settings")
+    for key, value in table.items():
+        if not isinstance(value, str) or not value.strip() or "\0" in value:
+            what = "must be a text that is not empty, the path of a folder"
+            raise wrong(path, f"tool.infra.{key}", what, "settings")
     return dict(table)
 
 

@@ -106,10 +106,7 @@ def _check_root(root: Path) -> None:
 def _table(root: Path) -> dict[str, object] | None:
     """Return `[tool.infra]`. Raises `Invalid` where it is wrong, or there is none and none can stand at the end."""
     pyproject = root / "pyproject.toml"
-    try:
-        table = tool_infra(root)
-    except Unreadable as error:
-        raise Invalid(str(error), reference="settings", remedy=edit(pyproject, error.key or "[tool.infra]")) from error
+    table = tool_infra(root)
     if table is None and pyproject.exists():
         try:
             tool = tomllib.loads(f"{pyproject.read_text(encoding='utf-8')}\n{TABLE}")["tool"]

@@ -286,8 +286,8 @@ def told(folder: Path, workspace: Path) -> str:
     where = settings_with(folder, workspace)
     found = names.names(workspace.parent, {"INFRA_CATALOG": str(folder)})
     for problem in found.problems:
-        one_sentence(problem)
-        assert problem.startswith(f"{folder}/services/")
+        one_sentence(problem.message)
+        assert problem.message.startswith(f"{folder}/services/")
     for suite in found.suites:
         one_sentence(suite.description)
         assert all(tag.isprintable() for tag in suite.tags)

@@ -246,7 +246,8 @@ def test_a_list_of_sessions_says_that_a_file_is_newer(adopter: Adopter) -> None:
     found = names(adopter.root, {})
     assert [suite.session for suite in found.suites] == ["integration-shop"]
     (problem,) = found.problems
-    assert problem.startswith(f"{path}: made for a newer version of this tool: its schema is 2, and this one knows 1; ")
+    assert problem.message == f"{path}: made for a newer version of this tool: its schema is 2, and this one knows 1"
+    assert problem.remedy == f"git -C {ROOT} pull"
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "true", '"1"', "1.0"])

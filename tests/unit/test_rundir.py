@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from infra import rundir, settings
+from infra.catalog.loading import load
 from infra.catalog.names import locations, names
 from infra.errors import Invalid
 
@@ -180,7 +181,7 @@ def test_wrong_settings_are_invalid_with_where_and_what(
 def test_a_list_of_sessions_says_that_a_folders_name_is_none(value: str, root: Path) -> None:
     table(root, f"[tool.infra]\ncatalog = {value}\n")
     assert locations(root, {}).catalog == root / "infra/catalog"
-    assert names(root, {}).problems[0].startswith(f"{root}/pyproject.toml: tool.infra.catalog: must be a text")
+    assert names(root, {}).problems[0].message.startswith(f"{root}/pyproject.toml: tool.infra.catalog: must be a text")
 
 
 def test_where_nothing_names_a_catalogue_a_person_is_told_how_to_begin(tmp_path: Path) -> None:
@@ -188,6 +189,37 @@ def test_where_nothing_names_a_catalogue_a_person_is_told_how_to_begin(tmp_path:
         settings.read(tmp_path, {})
     assert f"no folder at {tmp_path}/infra/catalog, and no tool.infra.catalog in " in raised.value.message
     assert raised.value.remedy.startswith("infra-init  # ")
+
+
+@pytest.mark.parametrize(
+    ("pyproject", "files", "says"),
+    [
+        ("", {}, "no folder at "),
+        ('[tool.infra]\ncatalog = "nowhere"\n', {}, "tool.infra.catalog: no folder at "),
+        ("[tool.infra\n", {}, "pyproject.toml: not valid TOML: "),
+        ("[tool.infra]\ncatalog = 3\n", {}, "tool.infra.catalog: must be a text"),
+        ("[tool]\ninfra = 3\n", {}, "tool.infra: must be a table"),
+        ('[tool.infra]\ncatalogue = "infra"\n', {}, "tool.infra.catalogue: unknown key"),
+        ("", {"README": b""}, "it has no folder services/"),
+        ("", {"services/shop.toml": b"stack = [\n"}, "shop.toml: not valid TOML: "),
+        ("", {"services/shop.toml": b"\xff"}, "shop.toml: not valid TOML: not UTF-8"),
+        ("", {"services/shop.toml": b"schema = 2\n"}, "made for a newer version of this tool"),
+        ("", {"services/Web2.toml": b""}, "its name is no name: a letter, then letters, digits"),
+    ],
+)
+def test_what_nox_says_is_one_message_and_that_of_invoke(
+    pyproject: str, files: dict[str, bytes], says: str, tmp_path: Path
+) -> None:
+    table(tmp_path, pyproject)
+    for name, data in files.items():
+        path = tmp_path / "infra" / "catalog" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    with pytest.raises(Invalid) as raised:
+        load(settings.read(tmp_path, {}).catalog)
+    assert says in raised.value.message
+    assert raised.value.remedy
+    assert [one.cause() for one in names(tmp_path, {}).problems] == [raised.value.cause()]
 
 
 def test_a_tool_that_is_no_table_says_nothing_of_us(root: Path) -> None:
