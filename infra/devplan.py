@@ -98,8 +98,7 @@ def for_suite(dev: DevPlan, wanted: Plan) -> Plan:
     """
     there = {step.name: step for step in dev.services}
     stack = [step for step in wanted.steps if step.kind == "service"]
-    tier = "" if wanted.tier == "integration" else f" --tier {wanted.tier}"
-    own = f"invoke suite.run --service {wanted.service}{tier}"
+    own = f"invoke suite.run {wanted.words}"
     if not stack:
         raise _not_for(f"{wanted.service} {wanted.tier} has no stack, and needs none", own)
     if more := [step.name for step in stack if step.name not in there]:

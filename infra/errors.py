@@ -6,8 +6,10 @@ section 5, `Outcome` is the same word in the report.
 
 from __future__ import annotations
 
+import re
 import shlex
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -79,6 +81,13 @@ def edit_key(where: str, what: str) -> str:
     """Return the remedy for a key of a file, `where` being `<path>: <key>`."""
     path, _, key = where.rpartition(": ")
     return edit(path or "infra/catalog", f"{key}: {what}")
+
+
+def again(words: str) -> str:
+    """Return the remedy that is the task of this process with other words; `infra.plan` where none was called."""
+    own = sys.argv[1 : sys.argv.index("--") if "--" in sys.argv else None]
+    task = next((word for word in own if re.fullmatch(r"(ci|dev|images|infra|suite)\.[a-z]+", word)), "infra.plan")
+    return f"invoke {task} {words}"
 
 
 class Ended(BaseException):

@@ -68,6 +68,7 @@ def handed_out(
                 plan.worker_count,
                 spare=PERSONS if shared.lent else 0 if shared.is_own else plan.worker_count,
                 lent=shared.lent,
+                otherwise=f"invoke suite.run {plan.words} --fresh --ports auto",
             )
             numbers = stack.enter_context(claim)
         yield workers_of(plan, shared.run, lease_names.slot(shared.run), made, numbers)
@@ -141,11 +142,10 @@ def _databases(shared: Shared) -> dict[int, str]:
 
 
 def _made_otherwise(plan: Plan, why: str) -> NotReady:
-    what = f"--service {plan.service}" + (f" --tier {plan.tier}" if plan.tier != "integration" else "")
     return NotReady(
         f"the stack that is up was made otherwise: {why}",
         reference="stack-made-otherwise",
-        remedy=f"invoke infra.down {what} && invoke infra.up {what}  # or --fresh --ports auto",
+        remedy=f"invoke infra.down {plan.words} && invoke infra.up {plan.words}  # or --fresh --ports auto",
         blame="user",
     )
 

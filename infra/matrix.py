@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from infra.catalog.declared import Catalog
-from infra.errors import Invalid
+from infra.errors import Invalid, again
 from infra.model import Tier, TierSpec
 from infra.placeholders import nearest
 
@@ -38,9 +38,7 @@ class Chosen:
         }
 
 
-def chosen(
-    catalog: Catalog, *, services: str = "", tiers: str = "", languages: str = "", task: str = "ci.matrix"
-) -> tuple[Chosen, ...]:
+def chosen(catalog: Catalog, *, services: str = "", tiers: str = "", languages: str = "") -> tuple[Chosen, ...]:
     """Return what can be run of a selection; each is a list of names with commas, and all where it is empty.
 
     A tier whose target does not exist yet is not in it. Raises `Invalid` for names that nothing has.
@@ -54,7 +52,7 @@ def chosen(
             raise Invalid(
                 f'unknown tier "{tier}"{nearest(tier, get_args(Tier))}',
                 reference="unknown-tier",
-                remedy=f"invoke {task} --tier integration  # there are: {', '.join(get_args(Tier))}",
+                remedy=again(f"--tier integration  # there are: {', '.join(get_args(Tier))}"),
             )
     spoken = sorted({service.language for service in catalog.services.values()})
     speak = _words(languages, spoken)
@@ -63,7 +61,7 @@ def chosen(
             raise Invalid(
                 f'no service is written in "{language}"{nearest(language, spoken)}',
                 reference="arguments",
-                remedy=f"invoke {task}  # there are: {', '.join(spoken)}",
+                remedy=f"invoke ci.matrix  # there are: {', '.join(spoken)}",
             )
     return tuple(
         Chosen(

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from infra import run_names, workers, workspace
 from infra.catalog.declared import Catalog, host_ports, rendered
-from infra.errors import Invalid, Unavailable
+from infra.errors import Invalid, Unavailable, again
 from infra.masking import masked
 from infra.model import BuildSpec, Component, PostgresProbe, ProbeSpec, PytestSuite, RedisProbe, Tier, TierSpec
 from infra.placeholders import render
@@ -95,6 +95,11 @@ class Plan:
     values: Mapping[str, str]
     secrets: frozenset[str]
     places: Mapping[str, str]
+
+    @property
+    def words(self) -> str:
+        """The words of a command line that name it; `integration` is what a tier is where none is named."""
+        return f"--service {self.service}" + (f" --tier {self.tier}" if self.tier != "integration" else "")
 
     @property
     def worker_count(self) -> int:
@@ -235,7 +240,7 @@ def _ports_mode(ports: str) -> PortsMode:
         return "fixed"
     if ports == "auto":
         return "auto"
-    raise Invalid(f'--ports is fixed or auto, not "{ports}"', reference="arguments", remedy="invoke infra.plan --help")
+    raise Invalid(f'--ports is fixed or auto, not "{ports}"', reference="arguments", remedy=again("--help"))
 
 
 def _step(

@@ -25,11 +25,13 @@ _PAUSE_S = 0.05
 
 
 @contextlib.contextmanager
-def claimed(port: int, run: str, count: int, *, spare: int, lent: bool = False) -> Iterator[tuple[int, ...]]:
+def claimed(
+    port: int, run: str, count: int, *, spare: int, otherwise: str, lent: bool = False
+) -> Iterator[tuple[int, ...]]:
     """Have `count` numbers, empty, until the block ends. 0, which services use, is handed out last.
 
     The numbers from 1 to `spare` are those of a person at the stack and never handed out, nor is 0 where the Redis is
-    `lent`; they are given back empty then. Raises `NotReady`.
+    `lent`; they are given back empty then. Raises `NotReady`; `otherwise` is the command that needs none of them.
     """
     import redis  # noqa: PLC0415 - 0.1 s
 
@@ -48,7 +50,7 @@ def claimed(port: int, run: str, count: int, *, spare: int, lent: bool = False) 
                 if len(mine) == count:
                     break
             if len(mine) < count:
-                raise _none_left(port, count, len(mine))
+                raise _none_left(port, count, len(mine), otherwise)
         except redis.RedisError as error:
             raise NotReady(
                 f"Redis at {HOST}:{port} hands out no database numbers: {error}",
@@ -108,12 +110,12 @@ def _ours(rows: object) -> list[str]:
     return [row["name"] for row in cast("list[dict[str, str]]", rows) if row["name"].startswith(_PREFIX)]
 
 
-def _none_left(port: int, count: int, had: int) -> NotReady:
+def _none_left(port: int, count: int, had: int, otherwise: str) -> NotReady:
     with contextlib.closing(_connect(port, 0)) as client:
         held = ", ".join(sorted({name.rpartition(":")[2] for name in _ours(client.client_list())}))
     return NotReady(
         f"{count} of Redis' {REDIS_NUMBERS} database numbers are wanted, {had} are free; the others: runs {held}",
         reference="redis-numbers",
-        remedy="invoke infra.status  # wait until one of them has ended, or use --fresh --ports auto",
+        remedy=f"invoke infra.status  # wait until one of them has ended; or {otherwise}",
         blame="user",
     )

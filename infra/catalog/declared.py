@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.devstack import DEV, DevStack
-from infra.errors import Invalid
+from infra.errors import Invalid, again
 from infra.model import Component, PostgresProbe, ProbeSpec, Recipe, Service, TierSpec
 from infra.placeholders import nearest, render
 
@@ -88,7 +88,7 @@ class Catalog:
         raise Invalid(
             f"{said}{nearest(name or '', self.services)}",
             reference="unknown-service",
-            remedy=f"invoke infra.plan --service {_best(name, self.services)}",
+            remedy=again(f"--service {_best(name, self.services)}"),
         )
 
     def tier(self, service: str | None, tier: str) -> TierSpec:
@@ -100,13 +100,16 @@ class Catalog:
         raise Invalid(
             f'service "{service}" has no tier "{tier}"{nearest(tier, tiers)}',
             reference="unknown-tier",
-            remedy=f"invoke infra.plan --service {service} --tier {_best(tier, tiers)}",
+            remedy=again(f"--service {service} --tier {_best(tier, tiers)}"),
         )
 
 
 def _best(word: str | None, known: Collection[str]) -> str:
-    """Return the nearest of the known words for a command line, and all of them behind it."""
-    near = difflib.get_close_matches(word or "", known, n=1, cutoff=0.0) or ["NAME"]
+    """Return the nearest of the known words for a command line, and all of them behind it.
+
+    None that is only guessed: what is pasted may be a command that removes something.
+    """
+    near = difflib.get_close_matches(word or "", known, n=1) or ["NAME"]
     return f"{near[0]}  # there are: {', '.join(sorted(known)) or 'none'}"
 
 

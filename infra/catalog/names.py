@@ -108,7 +108,7 @@ def folder(root: Path, key: str, environ: Mapping[str, str]) -> Path:
     else:
         message = f"no folder at {found}, and no tool.infra.{key} in {pyproject} names another"
         remedy = f"infra-init  # begins here; or edit {pyproject.name}: [tool.infra] names the {key}"
-    raise Invalid(plain(message), reference="settings", remedy=plain(remedy))
+    raise Invalid(plain(message), reference="settings", remedy=remedy)
 
 
 def _named(key: str, environ: Mapping[str, str], table: Mapping[str, object]) -> str:

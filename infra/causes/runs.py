@@ -115,7 +115,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         reference="redis-numbers",
         blame="user",
-        hint="invoke infra.status  # wait until one of the runs has ended, or use --fresh --ports auto",
+        hint="invoke infra.status  # wait until one has ended; or suite.run --service {service} --fresh --ports auto",
     ),
     Rule(reference="redis-numbers-failed", blame="infrastructure", hint="invoke infra.status"),
     Rule(reference="run-is-alive", blame="user", hint="invoke infra.status  # end it where it runs"),

@@ -66,7 +66,7 @@ def save(_: Context, file: str = "", service: str = "", tier: str = "", verbose:
         handover.check_place(path)
         settings = common.read_settings()
         catalog = load_catalog(settings.catalog)
-        picked = matrix.chosen(catalog, services=service, tiers=tier, task="images.save")
+        picked = matrix.chosen(catalog, services=service, tiers=tier)
         used: dict[str, str] = {}
         asked: set[str] = set()
         for one in picked:

@@ -22,18 +22,18 @@ def private_folders(run: str) -> list[str]:
         (
             ("--service", "notificatoin"),
             'unknown service "notificatoin"; did you mean "notification"?',
-            "invoke infra.plan --service notification  # ",
+            "--service notification  # ",
         ),
-        ((), "no service given", "invoke infra.plan --service "),
+        ((), "no service given", "--service NAME  # there are: "),
         (
             ("--service", "notification", "--tier", "integratoin"),
             'has no tier "integratoin"; did you mean "integration"?',
-            "invoke infra.plan --service notification --tier integration  # there are: e2e, integration, unit",
+            "--service notification --tier integration  # there are: e2e, integration, unit",
         ),
         (
             ("--service", "notification", "--ports", "any"),
             '--ports is fixed or auto, not "any"',
-            "invoke infra.plan --help",
+            "--help",
         ),
     ],
 )
@@ -47,7 +47,7 @@ def test_a_wrong_word_is_one_message_and_nothing_is_started(
     told = [line for line in done.text.splitlines() if line.startswith("invalid: ")]
     assert len(told) == 1, done.text
     assert said in told[0]
-    assert f"to do: {to_do}" in done.text
+    assert f"to do: invoke {task} {to_do}" in done.text
     assert "Traceback" not in done.text
     assert (podman.left_of(run), private_folders(run)) == ([], [])
 

@@ -371,7 +371,7 @@ begin = float(sys.stdin.readline())
 for number in range(rounds):
     while time.time() < begin + number:
         pass
-    with redis_numbers.claimed(port, run, 3, spare=0) as numbers:
+    with redis_numbers.claimed(port, run, 3, spare=0, otherwise="") as numbers:
         print(json.dumps(numbers), flush=True)
         if number == rounds - 1:
             sys.stdin.read()
@@ -397,14 +397,17 @@ def test_redis_numbers_are_handed_out_once_and_come_back_with_their_owners_howev
             had = [json.loads(one.stdout.readline()) for one in claiming if one.stdout is not None]
             every = [number for numbers in had for number in numbers]
             assert len(every) == len(set(every)) == 15, had
-        with pytest.raises(NotReady) as raised, redis_numbers.claimed(up.redis, "99999999", 2, spare=0):
+        otherwise = "invoke suite.run --service isolated --fresh --ports auto"
+        claim = redis_numbers.claimed(up.redis, "99999999", 2, spare=0, otherwise=otherwise)
+        with pytest.raises(NotReady) as raised, claim:
             pass
         assert raised.value.reference == "redis-numbers"
+        assert raised.value.remedy == f"invoke infra.status  # wait until one of them has ended; or {otherwise}"
         assert "00000000" in raised.value.message
         claiming[0].kill()
         claiming[0].wait(10)
         eventually("three are free again", lambda: len(claims(up)) == 12, 30)
-        with redis_numbers.claimed(up.redis, "99999999", 3, spare=0) as numbers:
+        with redis_numbers.claimed(up.redis, "99999999", 3, spare=0, otherwise="") as numbers:
             assert sorted(numbers) == sorted(had[0])
     finally:
         for one in claiming:
@@ -418,7 +421,7 @@ def test_a_number_is_empty_when_it_is_handed_out_and_others_are_left_alone(up: U
 
     for number in (14, 15):
         redis.Redis(host="127.0.0.1", port=up.redis, db=number).set("stale", "1")
-    with redis_numbers.claimed(up.redis, "99999999", 1, spare=14) as numbers:
+    with redis_numbers.claimed(up.redis, "99999999", 1, spare=14, otherwise="") as numbers:
         assert numbers == (15,)
         assert redis.Redis(host="127.0.0.1", port=up.redis, db=15).dbsize() == 0
         assert redis.Redis(host="127.0.0.1", port=up.redis, db=14).dbsize() == 1

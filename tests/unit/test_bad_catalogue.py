@@ -1,7 +1,10 @@
 """Every way to get a catalogue wrong: one message with the file, the key and what would be right; exit code 78."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,7 +13,7 @@ from typing import Any
 
 import pytest
 import tomli_w
-from given import CATALOG, TOML_FILES, catalog_copy, edited, put, settings_with, workspace_in
+from given import CATALOG, ROOT, TOML_FILES, WORKSPACE, catalog_copy, edited, put, settings_with, workspace_in
 
 from infra import plan
 from infra.catalog.checks import STEPS
@@ -986,6 +989,29 @@ def test_an_unknown_tier_gets_the_nearest_name(tmp_path: Path) -> None:
     assert error.remedy == (
         "invoke infra.plan --service notification --tier integration  # there are: e2e, integration, unit"
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        ("dev.test", "invoke dev.test --service NAME  # there are: aianalysis, "),
+        ("dev.test --service gatway", "invoke dev.test --service gateway  # there are: "),
+        ("suite.run --service zzz", "invoke suite.run --service NAME  # there are: "),
+        ("images.build --service gateway --tier e2", "invoke images.build --service gateway --tier e2e  # there are: "),
+        ("infra.up --service gateway --ports x", "invoke infra.up --help"),
+        ("-e infra.plan --service gateway --ports x", "invoke infra.plan --help"),
+    ],
+)
+def test_a_remedy_for_a_word_names_the_task_that_was_called(words: str, remedy: str, tmp_path: Path) -> None:
+    """And no name that is only guessed: what is pasted may be `infra.down`."""
+    (tmp_path / "tasks.py").write_text("from infra.tasks import namespace\n")
+    places = {"INFRA_CATALOG": str(CATALOG), "INFRA_WORKSPACE": str(WORKSPACE), "PYTHONPATH": str(ROOT)}
+    argv = [sys.executable, "-m", "invoke", *words.split()]
+    done = subprocess.run(
+        argv, cwd=tmp_path, env=os.environ | places, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 78, done.stderr
+    assert f"; to do: {remedy}" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("run", ["", "../../etc", "1884D074", "1884d0744", "1884d074\n"])

@@ -92,7 +92,8 @@ def test_the_matrix_is_one_line_of_json_for_an_output_of_a_step() -> None:
 def test_a_wrong_selection_is_one_message_and_78() -> None:
     done = invoke("ci.matrix", "--service", "gatway")
     assert (done.returncode, done.stdout) == (78, "")
-    assert done.stderr.startswith('invalid: unknown service "gatway"; did you mean "gateway"?; to do: ')
+    said = 'invalid: unknown service "gatway"; did you mean "gateway"?'
+    assert done.stderr.startswith(f"{said}; to do: invoke ci.matrix --service gateway  # there are: ")
 
 
 def test_the_repositorys_own_workflow_is_what_it_prints() -> None:

@@ -1,19 +1,29 @@
 """What parallel workers have for themselves: numbers, namespaces, variables, and the names of their databases."""
 
+import contextlib
 import dataclasses
 import os
 import re
+import socketserver
+import threading
 import time
+from collections.abc import Iterator
 from itertools import pairwise, product
+from pathlib import Path
 
 import pytest
+from given import CATALOG, settings_with, workspace_in
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infra import databases, lease, lease_names, workers
+from infra import databases, isolation, lease, lease_names, workers
+from infra.catalog.loading import load
 from infra.databases import Name, parse
+from infra.errors import NotReady
+from infra.isolation import Shared
 from infra.labels import Life, Owner
 from infra.model import WorkersSpec
+from infra.plan import make
 from infra.workers import Worker
 
 steady = settings(derandomize=True, deadline=None, database=None, max_examples=200)
@@ -221,3 +231,47 @@ def test_a_name_is_old_after_a_week() -> None:
     week = 7 * 24 * 3600
     assert not name(created=int(time.time()) - week + 60).is_old
     assert name(created=int(time.time()) - week - 60).is_old
+
+
+class Full(socketserver.StreamRequestHandler):
+    """Answers like a Redis of which other runs have all numbers: for its client none but 0 can be selected."""
+
+    def handle(self) -> None:
+        while words := self.words():
+            if words[0] == b"SELECT":
+                self.wfile.write(b"-ERR DB index is out of range\r\n")
+            elif words[:2] == [b"CLIENT", b"LIST"]:
+                rows = b"".join(b"id=%d name=infra:%d:0000000%d\n" % (n, n, n % 3) for n in range(4, 16))
+                self.wfile.write(b"$%d\r\n%s\r\n" % (len(rows), rows))
+            else:
+                self.wfile.write(b"+OK\r\n")
+
+    def words(self) -> list[bytes]:
+        count = self.rfile.readline()[1:]
+        return [self.rfile.read(int(self.rfile.readline()[1:]) + 2)[:-2] for _ in range(int(count or 0))]
+
+
+@pytest.fixture
+def full() -> Iterator[int]:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Full) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def test_where_no_number_is_free_the_command_that_needs_none_is_whole(full: int, tmp_path: Path) -> None:
+    """`dev.test`, which has no `--fresh`, asks for them like this."""
+    owner = Owner(host="h", boot="b", namespace="1", pid=1, started="1")
+    plan = make(load(CATALOG), settings_with(CATALOG, workspace_in(tmp_path)), service="gateway")
+    shared = Shared(
+        plan=plan, ports={"redis": {"redis": full}}, owner=owner, run="11111111", stack="22222222", lent=True
+    )
+    handed_out = isolation.handed_out(shared, lambda _: False, contextlib.nullcontext, [])
+    with pytest.raises(NotReady) as raised, handed_out:
+        pass
+    assert raised.value.message.endswith(", 0 are free; the others: runs 00000000, 00000001, 00000002")
+    assert raised.value.remedy == (
+        "invoke infra.status  # wait until one of them has ended; or "
+        "invoke suite.run --service gateway --fresh --ports auto"
+    )
