@@ -85,14 +85,17 @@ def read(folder: Path, key: str) -> tuple[Migration, ...]:
 
 
 def _twice(first: Migration, second: Path, version: int) -> Invalid:
-    """Return the error for two files with one number; the remedy gives the second the next one that is free."""
+    """Return the error for two files with one number. Which of them a database has already, nobody knows here.
+
+    So the remedy renames none: one that is applied would be gone, and be applied again.
+    """
     taken = [int(match[1] or match[2]) for path in second.parent.glob("*.sql") if (match := _NAME.match(path.name))]
     width = len(second.name) - len(second.name.lstrip("0123456789"))
-    free = second.with_name(f"{max(taken) + 1:0{width}d}{second.name[width:]}")
+    both = " ".join(shlex.quote(str(second.with_name(name))) for name in (first.name, second.name))
     return Invalid(
         f"{second.parent}: two migrations have number {version}: {first.name} and {second.name}",
         reference="duplicate-migration",
-        remedy=f"mv {shlex.quote(str(second))} {shlex.quote(str(free))}  # the one that was merged last",
+        remedy=f"ls -l {both}  # {max(taken) + 1:0{width}d} is free: for the later one, which no database has yet",
     )
 
 

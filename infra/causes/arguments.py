@@ -117,6 +117,6 @@ RULES: tuple[Rule, ...] = (
         blame="user",
         hint="${{EDITOR:-vi}} {migrations}  # -- +goose Up above what is to be applied",
     ),
-    Rule(reference="duplicate-migration", blame="user", hint="ls {migrations}  # renumber one of the two"),
+    Rule(reference="duplicate-migration", blame="user", hint="ls -l {migrations}  # renumber the later one"),
     Rule(reference="migration-unreadable", blame="user", hint="ls -l {migrations}  # repair the file, or remove it"),
 )

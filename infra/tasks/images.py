@@ -13,10 +13,11 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from infra import labels
-from infra.errors import Invalid
+from infra.errors import Invalid, edit
 from infra.tasks import common
 
 if TYPE_CHECKING:
+    from infra.catalog.declared import Catalog
     from infra.engine.types import Image
     from infra.plan import PlannedStep
 
@@ -82,11 +83,7 @@ def save(_: Context, file: str = "", service: str = "", tier: str = "", verbose:
                 common.leave(report.exit_code)
             used |= report.images
         if not used:
-            raise Invalid(
-                "none of the chosen services has a stack: there are no images",
-                reference="no-stack",
-                remedy=f"invoke images.save --file {shlex.quote(file)}",
-            )
+            raise _no_images(catalog, file)
         started = time.monotonic()
         with common.engine() as held:
             saved, left_out = handover.savable(used)
@@ -110,6 +107,21 @@ def load(_: Context, file: str = "") -> None:
         there = len(set(images.values())) - fresh
         took = f"{time.monotonic() - started:.1f} s"
         print(f"loaded {fresh} images from {path}{f', {there} were there' if there else ''}: {took}")
+
+
+def _no_images(catalog: Catalog, file: str) -> Invalid:
+    """Return the error for a choice of services without stacks: others have some, or one is to be declared."""
+    from infra import matrix
+
+    if any(one.stack for one in matrix.chosen(catalog)):
+        message, remedy = "none of the chosen tiers has a stack", f"invoke images.save --file {shlex.quote(file)}"
+    elif catalog.services:
+        message = "no service of the catalogue has a stack"
+        path = catalog.folder / "services" / f"{min(catalog.services)}.toml"
+        remedy = edit(path, 'stack: the components that its suites need, as in stack = ["redis"]')
+    else:
+        message, remedy = "the catalogue has no service", "infra-init  # begins one"
+    return Invalid(f"{message}: there are no images", reference="no-stack", remedy=remedy)
 
 
 def _image_of(step: PlannedStep) -> str:

@@ -19,6 +19,7 @@ from infra.matrix import chosen
 from infra.model import Tier
 from infra.workflow import workflow
 
+SUITE = 'suite = { runner = "gotestsum", packages = ["./..."], timeout = "5m" }\n'
 OURS = ROOT / ".github" / "workflows" / "suites.yml"
 ACTIONLINT = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
 
@@ -290,3 +291,36 @@ def test_a_lock_file_and_a_folder_of_an_adopters_own_are_not_this_houses(tmp_pat
     (tmp_path / ".ci" / "run").rmdir()
     (tmp_path / ".ci" / "run").write_text("#!/bin/sh\n")
     assert list(read(printed())["jobs"]) == ["checks", *read(plain)["jobs"]]
+
+
+@pytest.mark.parametrize(
+    ("given", "says", "remedy"),
+    [
+        ({}, "the catalogue has no service: there are no images", "infra-init  # begins one"),
+        (
+            {"a": 'language = "go"\nstack = []\n[tiers.unit]\n' + SUITE},
+            "no service of the catalogue has a stack: there are no images",
+            "${{EDITOR:-vi}} {catalog}/services/a.toml  # stack: the components",
+        ),
+        (
+            {
+                "a": 'language = "go"\n[tiers.unit]\n' + SUITE,
+                "b": 'language = "go"\nstack = ["redis"]\nports = { redis = 16400 }\n[tiers.e2e]\n' + SUITE,
+            },
+            "none of the chosen tiers has a stack: there are no images",
+            "invoke images.save --file x.tar\n",
+        ),
+    ],
+)
+def test_where_there_are_no_images_to_save_the_command_is_another_one(
+    given: dict[str, str], says: str, remedy: str, tmp_path: Path
+) -> None:
+    (tmp_path / "services").mkdir()
+    for name, text in given.items():
+        (tmp_path / "services" / f"{name}.toml").write_text(text)
+    (tmp_path / "tasks.py").write_text("from infra.tasks import namespace\n")
+    argv = [sys.executable, "-m", "invoke", "images.save", "--file", "x.tar", *(["--service", "a"] if given else [])]
+    env = os.environ | {"INFRA_CATALOG": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (78, "")
+    assert done.stderr.startswith(f"invalid: {says}; to do: {remedy.format(catalog=tmp_path)}")

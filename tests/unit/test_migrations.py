@@ -1,5 +1,6 @@
 """Migration folders: numeric order, the Up part only, and one clear error for what cannot be applied."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,17 @@ def test_two_files_with_one_number_are_both_named(tmp_path: Path) -> None:
     with pytest.raises(Invalid) as raised:
         read(folder_with(tmp_path, "007_a.sql", "7_b.sql"), "key")
     assert raised.value.message == f"{tmp_path}: two migrations have number 7: 007_a.sql and 7_b.sql"
+
+
+def test_of_two_files_with_one_number_none_is_renamed_that_may_be_applied(tmp_path: Path) -> None:
+    folder = tmp_path / "a b"
+    folder.mkdir()
+    folder_with(folder, "0005_new.sql", "005_applied.sql", "1001_last.sql")
+    with pytest.raises(Invalid) as raised:
+        read(folder, "key")
+    command, _, words = raised.value.remedy.partition("  # ")
+    assert shlex.split(command) == ["ls", "-l", str(folder / "0005_new.sql"), str(folder / "005_applied.sql")]
+    assert words == "1002 is free: for the later one, which no database has yet"
 
 
 @pytest.mark.parametrize("name", ["seed.sql", "v1_a.sql", "1a.sql", "_1.sql", "1.down.sql"])
