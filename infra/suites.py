@@ -30,6 +30,7 @@ from infra.report import SuiteResult
 from infra.runners import program
 from infra.runners.ginkgo import Ginkgo
 from infra.runners.gotestsum import Gotestsum
+from infra.runners.places import placed
 from infra.runners.pytest import Pytest
 from infra.signals import Interrupts
 from infra.verdict import LINES
@@ -148,7 +149,7 @@ def _read(suite: SuiteRun, runner: Runner, report: Path) -> SuiteResult | None:
     result = None
     # A report is whatever a program has written.
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        result = masked_result(runner.read(report), suite.mask)
+        result = masked_result(placed(runner.read(report), suite.cwd), suite.mask)
     with contextlib.suppress(OSError):
         _keep_masked(report, suite.logs / report.name, suite.mask)
     with contextlib.suppress(OSError):

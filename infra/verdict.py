@@ -123,7 +123,7 @@ def _not_found(tail: tuple[str, ...], file: str) -> SuiteFailed | None:
 
 
 def _at(location: str) -> str:
-    """Return the remedy for a place in a suite: a path can be edited, a package's or a relative one is told."""
+    """Return the remedy for a place in a suite: a path can be edited, one that is not known to be there is told."""
     file, _, line = location.rpartition(":")
     if file.startswith("/"):
         return edit(file, f"line {line}")

@@ -108,39 +108,12 @@ class GitHubReporter(Reporter):
             where = f"{report.service} {report.tier}".strip()
             title = f"{report.outcome}: {where}{f', {cause.step}' if cause.step else ''} ({report.blame})"
             message = f"{cause.message}; to do: {cause.remedy}"
-            yield annotation(level, title, message, self._named(cause))
+            yield annotation(level, title, message, named(cause, self._environ, self._folders))
         elif report.flaky:
             yield annotation("warning", f"flaky: {report.service} {report.tier}", report.sentence(), None)
         failed = [case for case in report.suite.cases if case.state == "failed"] if report.suite else []
         for case in failed[:_CASES]:
-            yield annotation("error", case.name, one_line(case.message) or "failed", self._placed(case))
-
-    def _named(self, cause: Cause) -> tuple[str, str] | None:
-        """Return the file that a cause names, and the line: that which its remedy edits."""
-        if not cause.remedy.startswith(_EDIT):
-            return None
-        try:
-            words = shlex.split(cause.remedy, comments=True)
-        except ValueError:
-            return None
-        line = _LINE.search(f"{cause.message} {cause.remedy}")
-        file = self._file(words[1]) if len(words) > 1 else None
-        return (file, line[1] if line else "") if file else None
-
-    def _placed(self, case: Case) -> tuple[str, str] | None:
-        name, _, line = case.location.rpartition(":")
-        file = self._file(name) if line.isdecimal() else None
-        return (file, line) if file else None
-
-    def _file(self, name: str) -> str | None:
-        """Return a file as GitHub names it, from the checkout's root; None for what is not there."""
-        root = Path(self._environ.get("GITHUB_WORKSPACE") or ".").resolve()
-        for folder in self._folders if name else ():
-            module = _module(folder)
-            path = (folder / (name.removeprefix(f"{module}/") if module else name)).resolve()
-            if path.is_file() and path.is_relative_to(root):
-                return str(path.relative_to(root))
-        return None
+            yield annotation("error", case.name, one_line(case.message) or "failed", _placed(case, self._environ))
 
 
 class GitHubResult(Reporter):
@@ -153,14 +126,34 @@ class GitHubResult(Reporter):
         self._github.conclude(report)
 
 
-def _module(folder: Path) -> str:
-    """Return the name of the Go module in a folder: gotestsum tells where a test is by its package's."""
+def named(cause: Cause, environ: Mapping[str, str], folders: Iterable[Path]) -> tuple[str, str] | None:
+    """Return the file that a cause names, and the line: that which its remedy edits."""
+    if not cause.remedy.startswith(_EDIT):
+        return None
     try:
-        text = (folder / "go.mod").read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return ""
-    found = re.search(r'^module\s+"?([^\s"]+)', text, re.MULTILINE)
-    return found[1] if found else ""
+        words = shlex.split(cause.remedy, comments=True)
+    except ValueError:
+        return None
+    line = _LINE.search(f"{cause.message} {cause.remedy}")
+    file = _file(words[1], environ, folders) if len(words) > 1 else None
+    return (file, line[1] if line else "") if file else None
+
+
+def _placed(case: Case, environ: Mapping[str, str]) -> tuple[str, str] | None:
+    """Return the file in which a test failed, and the line; a suite's result has absolute paths."""
+    name, _, line = case.location.rpartition(":")
+    file = _file(name, environ, [Path("/")]) if line.isdecimal() else None
+    return (file, line) if file else None
+
+
+def _file(name: str, environ: Mapping[str, str], folders: Iterable[Path]) -> str | None:
+    """Return a file as GitHub names it, from the checkout's root; None for what is not there."""
+    root = Path(environ.get("GITHUB_WORKSPACE") or ".").resolve()
+    for folder in folders if name else ():
+        path = (folder / name).resolve()
+        if path.is_file() and path.is_relative_to(root):
+            return str(path.relative_to(root))
+    return None
 
 
 def annotation(level: str, title: str, message: str, where: tuple[str, str] | None) -> str:
@@ -197,7 +190,8 @@ def summary(report: Report, environ: Mapping[str, str]) -> str:
     if failed:
         lines += ["| failed | says | where |", "|---|---|---|"]
         for case in failed[:_ROWS]:
-            lines.append(f"| {_plain(case.name)} | {_plain(one_line(case.message))} | {_plain(case.location)} |")
+            where = ":".join(_placed(case, environ) or (case.location,))
+            lines.append(f"| {_plain(case.name)} | {_plain(one_line(case.message))} | {_plain(where)} |")
         lines.append("")
     lines += ["<details><summary>Steps</summary>", "", "| step | status | seconds | |", "|---|---|---:|---|"]
     lines += [

@@ -16,7 +16,7 @@ from rich.console import Console
 from infra.errors import Cause, Outcome, edit
 from infra.report import Case, Report, StepResult, SuiteResult
 from infra.reporters.console import ConsoleReporter
-from infra.reporters.github import GitHubReporter, annotation, around, summary
+from infra.reporters.github import annotation, around, summary
 from infra.tasks import common
 from infra.watch import Reporter, Reporters
 
@@ -167,29 +167,24 @@ def test_failed_tests_are_annotated_where_they_are_and_no_more_of_them_than_gith
 
 
 @pytest.mark.parametrize(
-    ("location", "file"),
+    ("location", "annotated", "where"),
     [
-        ("example.test/shop/pkg/a_test.go:7", "work/pkg/a_test.go"),  # gotestsum names the package
-        ("a_test.go:7", "work/suite/a_test.go"),  # relative to where the suite runs
-        ("example.test/other/pkg/a_test.go:7", None),
+        ("{root}/pkg/a_test.go:7", "file=pkg/a_test.go,line=7,", "pkg/a\\_test.go:7"),
+        ("example.test/other/pkg/a_test.go:7", "", "example.test/other/pkg/a\\_test.go:7"),
     ],
 )
-def test_a_failed_test_is_found_by_its_package_and_by_the_suites_own_folder(
-    location: str, file: str | None, tmp_path: Path
+def test_where_a_test_failed_is_told_from_the_checkout_on(
+    location: str, annotated: str, where: str, tmp_path: Path
 ) -> None:
-    work = tmp_path / "work"
-    for folder in (work / "pkg", work / "suite"):
-        folder.mkdir(parents=True)
-        (folder / "a_test.go").write_text("package a\n")
-    (work / "go.mod").write_text("// a module\nmodule example.test/shop\n\ngo 1.26\n")
-    said: list[str] = []
-    github = GitHubReporter(said.append, {"GITHUB_WORKSPACE": str(tmp_path)}, (tmp_path, work))
-    plan = plan_of(tmp_path)
-    github.run_started(replace(plan, suite=plan.suite.model_copy(update={"cwd": "suite"})), "")
+    root, path = tmp_path / "checkout", tmp_path / "summary.md"
+    (root / "pkg").mkdir(parents=True)
+    (root / "pkg" / "a_test.go").write_text("package a\n")
     cause = Cause(reference="x", step="suite", message="1 of 1 failed", remedy="less x")
-    github.conclude(failing(cause, Case(name="audits", state="failed", message="no", location=location)))
-    where = f"file={file},line=7," if file else ""
-    assert f"::error {where}title=audits::no\n" in "".join(said)
+    case = Case(name="audits", state="failed", message="no", location=location.format(root=root))
+    environ = {"GITHUB_WORKSPACE": str(root), "GITHUB_STEP_SUMMARY": str(path)}
+    errors = run_of(failing(cause, case), tmp_path, environ=environ).said("error")
+    assert errors[1] == f"{annotated}title=audits::no"
+    assert f"| audits | no | {where} |" in path.read_text()
 
 
 def test_an_attempt_that_is_repeated_is_a_warning(tmp_path: Path) -> None:

@@ -87,6 +87,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "infra.reporters.files",
             "infra.reporters.github",
             "infra.reporters.output",
+            "infra.runners.places",
             "infra.runners.program",
             "infra.runners.ginkgo",
             "infra.runners.gotestsum",

@@ -15,6 +15,7 @@ from infra.model import GotestsumSuite, PytestSuite
 from infra.report import Case, SuiteResult
 from infra.runners import program
 from infra.runners.gotestsum import Gotestsum
+from infra.runners.places import placed
 from infra.runners.pytest import Pytest
 
 REPORTS = WORKSPACE / "test" / "runner" / "reports"
@@ -513,3 +514,28 @@ def test_the_command_of_a_runner_is_gos_own_where_go_mod_calls_it_a_tool_and_els
         assert (Path(words[0]).parent == tmp_path / "bin") is not tool
     assert Path(words[0]).exists() is tool
     assert shown == []
+
+
+@pytest.mark.parametrize(
+    ("location", "file"),
+    [
+        ("example.test/shop/pkg/a_test.go:7", "work/pkg/a_test.go"),  # gotestsum names the package
+        ("example.test/shop/a_test.go:7", "work/a_test.go"),
+        ("a_test.go:7", "work/suite/a_test.go"),  # pytest's, from where it ran
+        ("example.test/other/pkg/a_test.go:7", ""),
+        ("a package that has no line", ""),
+        ("", ""),
+    ],
+)
+def test_where_a_test_failed_is_a_file_that_can_be_edited(location: str, file: str, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    for folder in (work / "pkg", work / "suite", work):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "a_test.go").write_text("package a\n")
+    (work / "go.mod").write_text("// a module\nmodule example.test/shop\n\ngo 1.26\n")
+    case = Case(name="audits", state="failed", message="no", location=location)
+    result = placed(SuiteResult(cases=(case,), duration_s=1.0), work / "suite")
+    assert result.cases[0].location == (f"{tmp_path / file}:7" if file else location)
+    error = judged(result, 1)
+    assert error is not None
+    assert error.remedy.startswith("${EDITOR:-vi} " if file else "less ")
