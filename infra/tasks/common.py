@@ -68,10 +68,10 @@ def told() -> Iterator[None]:
             for line, style in lines_of(error.outcome, error.blame, cause):
                 console.print(Text(line, style=style), soft_wrap=True)
         if _in_actions():
-            from infra.reporters.github import annotation
+            from infra.reporters.github import annotation, named
 
-            message = f"{cause.message}; to do: {cause.remedy}"
-            sys.stderr.write(annotation("error", f"{error.outcome} ({error.blame})", message, None) + "\n")
+            message, where = f"{cause.message}; to do: {cause.remedy}", named(cause, os.environ, (root(),))
+            sys.stderr.write(annotation("error", f"{error.outcome} ({error.blame})", message, where) + "\n")
         raise SystemExit(error.exit_code) from None
 
 

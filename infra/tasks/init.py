@@ -25,9 +25,10 @@ def init(_: Context, service: str = "", language: str = "") -> None:
 
 
 def begin(root: Path, service: str, language: str) -> None:
-    """Write the files, say which, and what comes next."""
-    from infra import bootstrap, tools
+    """Write the files, say which, and what comes next: of a catalogue that does not load, what is wrong with it."""
+    from infra import bootstrap, settings, tools
     from infra import init as beginning
+    from infra.catalog.loading import load
 
     with common.told():
         service = service or beginning.default_service(root)
@@ -36,6 +37,7 @@ def begin(root: Path, service: str, language: str) -> None:
             print(line.replace(f" {root}/", " "))
         for line in done.to_add:
             print(f"to add: {line}")
+        load(settings.read(root).catalog)  # a file that was there may keep every session from running
         own = Path(sys.prefix) / "bin" / "nox"  # one of another environment has none of this
         nox = "nox" if shutil.which("nox") == str(own) else f"{shlex.quote(sys.executable)} -m nox"
         lacking = tools.missing(bootstrap.wanted(()))

@@ -319,6 +319,20 @@ def test_where_no_catalogue_says_what_is_secret_there_is_no_evidence(tmp_path: P
     assert "set-output" not in text
 
 
+def test_what_a_task_says_of_a_file_is_annotated_in_it(tmp_path: Path) -> None:
+    """As what the plan of the workflow says of a catalogue that does not load."""
+    (tmp_path / "tasks.py").write_text("from infra.tasks import namespace\n")
+    file = tmp_path / "infra" / "catalog" / "services" / "shop.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text("stack = [\n")
+    argv = [sys.executable, "-m", "invoke", "ci.matrix"]
+    given = {"GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(argv, cwd=tmp_path, env=os.environ | given, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (78, "")
+    (error,) = [line for line in done.stderr.splitlines() if line.startswith("::error ")]
+    assert error.startswith("::error file=infra/catalog/services/shop.toml,line=2,title=invalid (user)::")
+
+
 def fail_after(line: str) -> None:
     with common.stopped(sys.stdout):
         print(line)

@@ -258,3 +258,18 @@ def test_the_command_says_what_it_wrote_and_what_comes_next(tmp_path: Path) -> N
     )
     assert (wrong.returncode, wrong.stdout) == (78, "")
     assert wrong.stderr.startswith('invalid: the language is go or python, not "c"')
+
+
+def test_beside_a_file_that_does_not_load_no_command_is_promised(tmp_path: Path) -> None:
+    init.write(tmp_path, "shop", "go")
+    old = tmp_path / "catalog" / "services" / "shop.toml"
+    old.write_text("schema = 2\n")
+    env = {**os.environ, "PYTHONPATH": str(Path(init.__file__).parents[2])}
+    command = [sys.executable, "-m", "infra.init", "--service", "another", "--language", "go"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 78
+    assert "wrote catalog/services/another.toml\n" in done.stdout
+    assert "next: " not in done.stdout
+    assert done.stderr.startswith(f"invalid: {old}: made for a newer version of this tool: its schema is 2, ")
+    assert "; to do: git -C " in done.stderr
+    assert old.read_text() == "schema = 2\n"
