@@ -10,7 +10,7 @@ from infra.catalog.names import wrong
 from infra.devstack import DATA, DEV, FILE, DevStack
 from infra.errors import Invalid
 from infra.model import Component, PostgresProbe, Recipe, Service, TierSpec
-from infra.placeholders import nearest, problem
+from infra.placeholders import names, nearest, problem
 from infra.workers import REDIS_NUMBERS
 
 # Names of steps of every run, and of what suites know beside components.
@@ -203,6 +203,18 @@ def _stack_problems(path: Path, key: str, stack: tuple[str, ...], catalog: Catal
                     # Nobody changes the package's own file: the stack lacks what it uses.
                     at, inside, said = path, key, f'of the built-in "{at.stem}", {inside}: {said}'
                 yield wrong(at, inside, said, "unknown-placeholder")
+    for index, component in enumerate(stack):
+        if late := sorted(_needed(component, catalog.components[component]) & {*stack[index + 1 :]}):
+            what = f'the job "{component}" needs {", ".join(late)}, which would be started after it'
+            yield wrong(path, key, what, "started-before-dependency")
+
+
+def _needed(name: str, component: Component) -> set[str]:
+    """Return whom a job needs before it: those of whom its texts have placeholders. A service may wait for others."""
+    if component.kind != "job":
+        return set()
+    used = (used for _, text in _component_texts(component) for used in names(text))
+    return {used.partition(".")[0] for used in used} - {name}
 
 
 def _placeholder_problems(path: Path, texts: Iterator[tuple[str, str]], known: set[str]) -> Iterator[Invalid]:

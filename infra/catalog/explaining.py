@@ -44,9 +44,12 @@ def explain(model: type[Word], error: ValidationError) -> tuple[str, str]:
         tag = plain(str(context.get("tag", "")), 60)
         said = f'must be one of {", ".join(known)}, not "{tag}"' if "tag" in context else "is missing"
         what = said + nearest(tag, known)
+    elif first["type"] == "too_short":
+        what = f"must have at least {context['min_length']} item"
     else:
         shown = f", not {_shown(value)}"
-        right = first["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        right = first["msg"].removeprefix("Value error, ")
+        right = right.replace("Input should", "must").replace("String should", "must")
         what = _TYPES.get(first["type"], right) + shown
     more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
     return ".".join(parts), what + more

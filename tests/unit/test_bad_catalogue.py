@@ -686,6 +686,21 @@ BAD = (
         new='reddis = "redis"\n',
         says=("workers.reddis: unknown key", 'did you mean "redis"'),
     ),
+    # The order of a stack.
+    Bad(
+        name="a job before the component of which it has placeholders",
+        file=SERVICE,
+        old='["postgres", "migrations", ',
+        new='["migrations", "postgres", ',
+        says=('stack: the job "migrations" needs postgres, which would be started after it',),
+    ),
+    Bad(
+        name="such a job in the stack of a tier",
+        file=SERVICE,
+        old="[tiers.unit]",
+        new='[tiers.unit]\nstack = ["migrations", "postgres"]',
+        says=('tiers.unit.stack: the job "migrations" needs postgres',),
+    ),
     # Where a suite runs, and what runs before it.
     Bad(
         name="unknown target",
@@ -716,7 +731,7 @@ BAD = (
         file=SERVICE,
         old="[tiers.integration.env]",
         new='[[tiers.integration.before]]\nname = "gen"\ncommand = []\n[tiers.integration.env]',
-        says=("before.0.command: ", "at least 1 item"),
+        says=("before.0.command: must have at least 1 item",),
     ),
     Bad(
         name="a step before the suite whose name is a path",
