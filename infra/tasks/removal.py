@@ -43,8 +43,10 @@ def down(_: Context, service: str = "", tier: str = "integration", run: str = ""
         ours = [one for one in found if one.kept is not None or one.life is Life.DEAD]
         if found and not ours:
             _refuse_foreign(found[-1])
+        if not found and run:
+            raise _unknown(run)
         if not found:
-            print(f"nothing of {f'run {run}' if run else service} is there{status_of.elsewhere(others)}")
+            print(f"nothing of {service} is there{status_of.elsewhere(others)}")
         with lock.alone(lease_names.USERS):
             for one in ours:
                 lease_names.refuse_used(one.run)
@@ -64,8 +66,7 @@ def gc(_: Context, run: str = "", json: bool = False) -> None:
         if run:
             one = next((one for one in sweep.runs(held.engine) if one.run == run), None)
             if one is None and run not in ended:
-                what = f"there is no run {run}"
-                raise Invalid(what, reference="unknown-run", remedy="invoke infra.status")
+                raise _unknown(run)
             if one is not None:
                 _refuse_foreign(one)
                 refuse_to_end(one.run, one.kept)
@@ -89,6 +90,10 @@ def gc(_: Context, run: str = "", json: bool = False) -> None:
         print(f"removed: {', '.join(ended) or 'nothing'}")
         for row in spared:
             print(f"spared: run {row['run']} of {row['service']} ({row['why']})")
+
+
+def _unknown(run: str) -> Invalid:
+    return Invalid(f"there is no run {run}", reference="unknown-run", remedy="invoke infra.status")
 
 
 def _why_spared(one: FoundRun) -> str:

@@ -363,12 +363,13 @@ def test_gc_with_a_run_ends_one_that_was_handed_over(light: Project, podman: Pod
     assert gone.err.splitlines()[0] == f"invalid: there is no run {up}; to do: invoke infra.status"
 
 
-def test_down_of_nothing_is_no_error(light: Project) -> None:
+def test_down_of_nothing_is_no_error_but_of_a_run_that_is_named(light: Project) -> None:
     done = light.invoke("infra.down", "--service", f"other-{os.getpid()}")
     assert (done.code, done.out) == (0, f"nothing of other-{os.getpid()} is there\n"), done.text
     run = new_run()
     done = light.invoke("infra.down", "--run", run)
-    assert (done.code, done.out) == (0, f"nothing of run {run} is there\n"), done.text
+    assert done.code == 78, done.text
+    assert done.err.splitlines()[0] == f"invalid: there is no run {run}; to do: invoke infra.status"
 
 
 def test_an_up_that_was_killed_before_its_last_gate_is_swept(light: Project, podman: Podman) -> None:
