@@ -6,13 +6,15 @@ was made of may change, be removed or lost in a reboot; its data are in a volume
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 
-from infra import applied, devlook, kept, labels, lease_names, lock, ports
+from infra import applied, devlook, kept, labels, lock, ports
 from infra.catalog.declared import Catalog
 from infra.catalog.loading import load
+from infra.clearing import has_volume, take_down, taken, with_data
+from infra.devlook import Seen
 from infra.devplan import DevPlan, plan_dev
 from infra.devstack import BOOTSTRAP, LOCK, busy, goes_on
 from infra.engine.client import Engine
@@ -23,10 +25,12 @@ from infra.lasting import Lasting, Late
 from infra.lease import Lease
 from infra.plan import PlannedStep
 from infra.readiness import until
-from infra.stack import DEFAULT_GRACE_S, Stack, addresses, stop
+from infra.stack import Stack, addresses
 from infra.sweep import FoundRun
 
 _LET_GO_S = 2.0
+_MOMENT_S = 5.0
+_PORT_TAKEN = "on a taken port"
 
 
 class Development(Lasting):
@@ -70,10 +74,11 @@ class Development(Lasting):
             self._hand_over(stack, BOOTSTRAP)
 
     def _bring_back(self, catalog: Catalog, dev: DevPlan, held: Lease, found: FoundRun) -> None:
-        """Have a stack that was up ready again; what fails leaves it as it is, with its data."""
+        """Have a stack that was up ready again; what fails leaves all else as it is, and all data."""
         self.ending.kept, self.ending.stack = True, found.run
         theirs = plan_dev(catalog, self.settings, run=found.run, ports=self.request.ports)
         stack = Stack(plan=theirs.plan, lease=replace(held, run=found.run), recorder=self.recorder)
+        stack.volumes = frozenset(one.name for one in held.engine.volumes({labels.RUN: found.run}))
         # Again, where somebody has pruned volumes or removed .infra: nothing else keeps a sweep from it.
         marks = stack.lease.labels() | {labels.KEPT: BOOTSTRAP}
         kept.hand_over(held.engine, self.settings.runs / found.run, found.run, marks)
@@ -86,7 +91,7 @@ class Development(Lasting):
                 stack.make_network()
             else:
                 stack.addresses = addresses(subnet, [step.name for step in theirs.plan.steps])
-            self._clear(stack, theirs)
+            self._clear(stack, theirs, images)
             for step in theirs.plan.steps:
                 if step.kind == "service":
                     self._back(stack, step, images)
@@ -95,62 +100,55 @@ class Development(Lasting):
             self.ensure_template(theirs, stack, held, images)
             self._check(stack)
 
-    def _clear(self, stack: Stack, dev: DevPlan) -> None:
-        """Remove what is declared otherwise by now, or not any more: all of it first, as addresses may have changed.
-
-        Nothing is removed where somebody else has a port that is declared by now, or a suite goes on in the stack.
-        """
-        engine = stack.engine
-        seen = [devlook.see(engine, step) for step in dev.services]
+    def _clear(self, stack: Stack, dev: DevPlan, images: Mapping[str, str]) -> None:
+        """Remove what is declared otherwise by now, or not any more: all of it first, as addresses may have changed."""
+        seen = [devlook.see(stack.engine, step) for step in dev.services]
         old = [one for one in seen if one.why == devlook.OTHERWISE]
-        dropped = devlook.dropped(engine, dev)
-        own = {port for one in old for port in one.ports.values()}
-        for one in old:
-            for port in one.step.ports:
-                if port.host is not None and port.host not in own and not ports.is_free(port.host):
-                    raise taken(one.step.name, port.host, stack.lease)
-        with lock.alone(lease_names.USERS):
-            if dropped or any(one.state is not None and not one.state.dead for one in old):
-                lease_names.refuse_used(stack.plan.run)
-            for one in old:
-                data = _with_data(engine, one.step)
-                self.recorder.note(f"{one.step.name} was {devlook.OTHERWISE}: it is made anew{data}")
-            for name in dropped:
-                self.recorder.note(f"{name} is not declared any more: it is removed; its data stay until dev.cleanup")
-            for one in old:
-                if one.state is not None and one.state.status == "paused":  # what is frozen ends with no grace
-                    engine.freeze(one.step.container, frozen=False)
-            for name in (*dropped, *(one.step.container for one in reversed(old))):
-                stop(engine, name, DEFAULT_GRACE_S)
-                _remove(engine, name)
+        take_down(stack, old, images, devlook.dropped(stack.engine, dev))
         self._cleared = frozenset(one.step.name for one in old)
 
     def _back(self, stack: Stack, step: PlannedStep, images: Mapping[str, str]) -> None:
         """Have one component ready: as it is, started again, or made anew with its data."""
-        engine, seen = stack.engine, devlook.see(stack.engine, step)
-        state, why = seen.state, seen.why
+        engine, seen = stack.engine, self._in_its_time(stack.engine, step)
         if seen.crashes:
             self.recorder.note(seen.crashes)
-        moves = _is_stopped(seen) and self._should_move(stack, seen)
-        if moves or why == devlook.LOST:
-            self.recorder.note(
-                f"{step.name} was {'on a taken port' if moves else why}: it is made anew{_with_data(engine, step)}"
-            )
-            _remove(engine, step.container)
-            state = None
-        elif state is None and step.name not in self._cleared:
-            self.recorder.note(f"{step.name} was gone: it is made anew{_with_data(engine, step)}")
-        if state is None:
+        if _is_stopped(seen) and self._should_move(stack, seen):
+            seen = replace(seen, why=_PORT_TAKEN)
+        if seen.state is None:
+            if step.name not in self._cleared:
+                self.recorder.note(f"{step.name} was gone: it is made anew{with_data(engine, step)}")
             self._create(stack, step, images)
-            return
-        with self.recorder.step(step.name) as handle:
-            handle.note = "was up"
-            if not _running(seen):
-                handle.note = f"was {why}: started again"
-                self._start(stack, seen)
-            handle.polls = stack.adopt(step)
+        elif seen.hangs or seen.why in (devlook.LOST, _PORT_TAKEN):
+            take_down(stack, [seen], images)
+            self._create(stack, step, images)
+        else:
+            with self.recorder.step(step.name) as handle:
+                handle.note = "was up"
+                if not _running(seen):
+                    handle.note = f"was {seen.why}: started again"
+                    self._start(stack, seen)
+                handle.polls = stack.adopt(step)
 
-    def _should_move(self, stack: Stack, seen: devlook.Seen) -> bool:
+    def _in_its_time(self, engine: Engine, step: PlannedStep) -> Seen:
+        """Look at a component. One that gives no answer has the time of its gate from its start on, and a moment."""
+        seen = devlook.see(engine, step)
+        if not seen.hangs or seen.state is None or seen.state.started is None:
+            return seen
+        left_s = step.ready.timeout - (datetime.now(UTC) - seen.state.started).total_seconds()
+        if left_s > _MOMENT_S:
+            self.recorder.note(
+                f"{step.name} was started a moment ago and is {seen.why}: it has {left_s:.0f} s to answer"
+            )
+
+        def hangs() -> str | None:
+            nonlocal seen
+            seen = devlook.see(engine, step)
+            return seen.why if seen.hangs else None
+
+        until(hangs, max(left_s, _MOMENT_S))
+        return seen
+
+    def _should_move(self, stack: Stack, seen: Seen) -> bool:
         """Whether its port is somebody else's by now and other ports are allowed. Raises where they are not."""
         for port in seen.ports.values():
             if not ports.is_free(port):
@@ -159,7 +157,7 @@ class Development(Lasting):
                 raise taken(seen.step.name, port, stack.lease)
         return False
 
-    def _start(self, stack: Stack, seen: devlook.Seen) -> None:
+    def _start(self, stack: Stack, seen: Seen) -> None:
         assert seen.state is not None
         try:
             if seen.state.status == "paused":
@@ -179,7 +177,7 @@ class Development(Lasting):
             # What was just removed lets go of its port a moment later.
             if port.host is not None and until(_still_taken(port.host), _LET_GO_S) is not None:
                 raise taken(step.name, port.host, stack.lease)
-        if step.volume is not None and not _has_volume(stack.engine, step):
+        if step.volume is not None and not has_volume(stack.engine, step):
             name, data = step.volume
             marks = {labels.KEPT: BOOTSTRAP, labels.DATA: data}
             stack.engine.create_volume(name, stack.lease.labels(step.name) | marks)
@@ -196,8 +194,7 @@ class Development(Lasting):
             if (why := devlook.undone(step, state)) is not None:
                 if state is not None:
                     self.recorder.note(f"{step.name} was {why}: it is run again")
-                    engine.remove(step.container)
-                stack.start(step, images[step.name], follow=self.request.follow)
+                self._run(stack, step, images)
             return
         server = devlook.server_of(one, stack.ports)
         assert server is not None
@@ -214,8 +211,12 @@ class Development(Lasting):
             return
         if state is not None:
             self.recorder.note(f"migrations that were added are applied: {', '.join(seen.pending)}")
-            engine.remove(step.container)
-        stack.start(applied.recorded(step, one.target, seen.pending), images[step.name], follow=self.request.follow)
+        self._run(stack, applied.recorded(step, one.target, seen.pending), images)
+
+    def _run(self, stack: Stack, job: PlannedStep, images: Mapping[str, str]) -> None:
+        image = images[job.name]  # before what its last container has told goes
+        stack.engine.remove(job.container)
+        stack.start(job, image, follow=self.request.follow)
 
     def _check(self, stack: Stack) -> None:
         with self.recorder.step("check") as handle:
@@ -223,54 +224,21 @@ class Development(Lasting):
             handle.note = "all of them are still there"
 
 
-def taken(step: str, port: int, lease: Lease) -> NotReady:
-    """Return the error for a port that somebody else has: it may well be a database that is to stay."""
-    found = ports.holder(port, lease.engine)
-    return NotReady(
-        f"port {port} is taken by {found.who}",
-        reference="port-taken",
-        remedy="invoke dev.bootstrap --ports auto  # free ports, which dev.status tells; or end what has it",
-        step=step,
-        blame="user",
-        evidence=(f"127.0.0.1:{port}: address already in use", found.shown),
-    )
-
-
 def _still_taken(port: int) -> Callable[[], str | None]:
     return lambda: None if ports.is_free(port) else "taken"
 
 
-def _remove(engine: Engine, container: str) -> None:
-    """Remove a container; where its monitor was killed, Podman before 2025 refuses once."""
-    with contextlib.suppress(EngineRefused):
-        engine.remove(container)
-        return
-    engine.remove(container)
-
-
-def _running(seen: devlook.Seen) -> bool:
+def _running(seen: Seen) -> bool:
     return seen.state is not None and seen.state.status == "running"
 
 
-def _is_stopped(seen: devlook.Seen) -> bool:
+def _is_stopped(seen: Seen) -> bool:
     """Whether it is there and has no port: what is frozen has its own still."""
     return seen.state is not None and seen.state.status not in ("running", "paused")
 
 
-def _with_data(engine: Engine, step: PlannedStep) -> str:
-    if step.volume is None:
-        return ""
-    return ", with its data" if _has_volume(engine, step) else ", with none: there is no volume of its data"
-
-
-def _has_volume(engine: Engine, step: PlannedStep) -> bool:
-    return step.volume is not None and step.volume[0] in {one.name for one in engine.volumes()}
-
-
 def _refuse_to_lose(engine: Engine, dev: DevPlan) -> None:
     """Raise `NotReady` where data are in a volume that is declared for another folder by now, or for none."""
-    places = {one.name: one.labels.get(labels.DATA) for one in engine.volumes({labels.RUN: dev.plan.run})}
     for step in dev.services:
-        before, now = places.get(step.container), step.volume[1] if step.volume is not None else None
-        if before is not None and before != now:
-            raise devlook.data_moved(step.name, before, now)
+        if (before := devlook.moved(engine, step)) is not None:
+            raise devlook.data_moved(step, before)

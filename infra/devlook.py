@@ -11,6 +11,7 @@ from typing import Any
 from infra import applied, databases, kept, killings, labels, probes
 from infra.applied import Migrations, Record
 from infra.catalog.declared import Catalog
+from infra.causes.facts import Facts
 from infra.databases import Server
 from infra.devplan import DevPlan, Migrated, plan_dev
 from infra.devstack import BOOTSTRAP, DEV
@@ -25,16 +26,31 @@ from infra.workers import Cloned
 
 OTHERWISE = "declared otherwise by now"
 LOST = "dead, which the engine has not seen: its monitor was killed, too"
+_NOT_READY = "not ready: "
 
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """A component of it. `why` says in words what keeps it from being ready; None where it is."""
+    """A component of it. `why` says in words what keeps it from being ready; None where it is.
+
+    `moved` is the folder that its data are of, where another is declared by now, or none.
+    """
 
     step: PlannedStep
     state: ContainerState | None
     ports: Mapping[str, int]
     why: str | None
+    moved: str | None = None
+
+    @property
+    def said(self) -> str | None:
+        """What its probe says of one that runs and is not ready."""
+        return self.why.removeprefix(_NOT_READY) if self.why and self.why.startswith(_NOT_READY) else None
+
+    @property
+    def hangs(self) -> bool:
+        """Whether it runs and does not answer."""
+        return self.said is not None and not probes.is_answer(self.said)
 
     @property
     def crashes(self) -> str | None:
@@ -179,7 +195,16 @@ def none_up() -> NotReady:
 
 
 def unusable(one: Seen) -> NotReady:
-    """Return the error for a component that is not ready."""
+    """Return the error for a component that is not ready: what dev.bootstrap would say, or else that it helps."""
+    from infra.causes import table  # noqa: PLC0415 - for which dev.bootstrap has no time where all is well
+
+    if one.moved is not None:
+        return data_moved(one.step, one.moved)
+    facts = Facts(
+        doing="gate", step=one.step.name, service=DEV, said=one.said or "", has_old_data=bool(one.step.volume)
+    )
+    if table.find(facts, (table.BY_REFERENCE["data-made-otherwise"],)) is not None:
+        return table.judged(NotReady, facts)
     return NotReady(
         f"in the development stack it is {one.why}",
         reference="dev-stack-not-ready",
@@ -189,15 +214,22 @@ def unusable(one: Seen) -> NotReady:
     )
 
 
-def data_moved(component: str, before: str, now: str | None) -> NotReady:
+def moved(engine: Engine, step: PlannedStep) -> str | None:
+    """Return the folder that the data in a component's volume are of, where that is declared no more."""
+    places = {one.name: one.labels[labels.DATA] for one in engine.volumes({labels.DATA: ""})}
+    before = places.get(step.container)
+    return before if step.volume is None or step.volume[1] != before else None
+
+
+def data_moved(step: PlannedStep, before: str) -> NotReady:
     """Return the error for data that a container, made anew as it is declared now, would not have."""
-    says = "no data" if now is None else f'data = "{now}"'
+    says = "no data" if step.volume is None else f'data = "{step.volume[1]}"'
     return NotReady(
         f"its data are those of {before}, and dev.toml says {says} by now: it is not made anew without them",
         reference="dev-stack-data-moved",
         remedy="invoke dev.cleanup && invoke dev.bootstrap  # starts afresh, without your data; "
-        f'or components.{component}.data = "{before}" again',
-        step=component,
+        f'or components.{step.name}.data = "{before}" again',
+        step=step.name,
         blame="user",
     )
 
@@ -217,7 +249,9 @@ def see(engine: Engine, step: PlannedStep) -> Seen:
     """Look at one component, and ask its own probe once."""
     state = engine.state(step.container)
     ports = step.host_ports(state.ports) if state is not None else {}
-    return Seen(step=step, state=state, ports=ports, why=_why(step, state, ports, local=host.serves(engine.url)))
+    why = _why(step, state, ports, local=host.serves(engine.url))
+    before = moved(engine, step) if why in ("gone", OTHERWISE) else None
+    return Seen(step=step, state=state, ports=ports, why=why, moved=before)
 
 
 def server_of(one: Migrated, ports: Mapping[str, Mapping[str, int]]) -> Server | None:
@@ -242,9 +276,9 @@ def _why(step: PlannedStep, state: ContainerState | None, ports: Mapping[str, in
     if local and state.pid is not None and not killings.is_alive(state.pid):
         return LOST
     if len(ports) < len(step.ports):
-        return "not ready: its ports are not published"
+        return f"{_NOT_READY}its ports are not published"
     reason = probes.check(step.ready, ports, state)
-    return None if reason is None else f"not ready: {reason}"
+    return None if reason is None else f"{_NOT_READY}{reason}"
 
 
 def _record(one: Migrated, ports: Mapping[str, Mapping[str, int]]) -> Record | None:

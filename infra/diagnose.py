@@ -36,8 +36,8 @@ _PROVEN = ("out-of-memory", "child-out-of-memory")
 class Inquiry:
     """The stack in which a fault shows. `started` and `ports` grow with it; `memory` is what a component had.
 
-    `stopping` has the containers that were seen while the engine was stopping them. `local` says that their processes
-    are this host's.
+    `stopping` has the containers that were seen while the engine was stopping them, `volumes` has those that were there
+    before the run. `local` says that the processes are this host's.
     """
 
     engine: Engine
@@ -48,6 +48,7 @@ class Inquiry:
     local: bool
     disk: Callable[[], Mapping[str, str]] = dict
     stopping: set[str] = field(default_factory=set)
+    volumes: frozenset[str] = frozenset()
     memory: Callable[[str], MemoryFacts | None] = field(default=lambda _component: None)
 
     def look_at(self, step: PlannedStep) -> ContainerState | None:
@@ -168,6 +169,7 @@ class Inquiry:
                     **(self.disk() if "no space left" in said.lower() else {}),
                 },
                 asked_port=next((p.container for p in step.ports if p.name == getattr(step.ready, "port", None)), None),
+                has_old_data=step.volume is not None and step.volume[0] in self.volumes,
                 waited_s=waited_s,
                 polls=polls,
                 waits_for=self._waits_for(step) if doing == "gate" and waited_s is not None else (),

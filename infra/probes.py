@@ -43,6 +43,13 @@ _FINAL = re.compile(
     r"|PING answered -(?:DENIED|NOAUTH|NOPERM|WRONGPASS)"
 )
 
+_ANSWER = re.compile(r"FATAL:| answered ")
+
+
+def is_answer(reason: str) -> bool:
+    """Whether that is what the server itself says: that it starts, is busy, or refuses; it does not hang."""
+    return _ANSWER.search(reason) is not None
+
 
 def is_final(reason: str) -> bool:
     """Whether no time will change that answer: the server is up, and refuses what the catalogue declares."""

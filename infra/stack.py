@@ -37,6 +37,7 @@ _FIRST_ADDRESS = 100
 class Stack:
     """The containers of one plan. `ports` fills as they start: component to port name to host port.
 
+    `volumes` has those that were there before it.
     Each has an address of its own, and the names of all in its hosts file: the name server, which all the networks of a
     host share, is away for a moment whenever any container comes or goes (aardvark-dns 1.4), and a lookup in it fails.
     """
@@ -48,6 +49,7 @@ class Stack:
     started: list[PlannedStep] = field(default_factory=list)
     addresses: dict[str, str] = field(default_factory=dict)
     stopping: set[str] = field(default_factory=set)
+    volumes: frozenset[str] = frozenset()
     sampler: Sampler = field(init=False)
 
     def __post_init__(self) -> None:
@@ -101,6 +103,7 @@ class Stack:
             local=not self.lease.connection.remote,
             disk=lambda: disks.words(remote=self.lease.connection.remote, root=self.lease.graph_root()),
             stopping=self.stopping,
+            volumes=self.volumes,
             memory=self.sampler.facts,
         )
 

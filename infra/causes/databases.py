@@ -47,6 +47,23 @@ def _no_such_role(facts: Facts) -> Match | None:
     return None
 
 
+_NO_ROLE = either(_client(_REFUSED + r'role "(?P<role>[^"]+)" does not exist'), _no_such_role)
+_NO_DATABASE = _client(_REFUSED + r'database "(?P<database>[^"]+)" does not exist')
+_UNFIT = (
+    (_NO_ROLE, 'no role "{role}"'),
+    (_NO_DATABASE, 'no database "{database}"'),
+    (_client(_PASSWORD), 'no role "{user}" with that password'),
+)
+
+
+def _made_otherwise(facts: Facts) -> Match | None:
+    """What is declared is made with the data, and these are older."""
+    for matcher, words in _UNFIT if facts.has_old_data else ():
+        if (found := matcher(facts)) is not None:
+            return found | Match(values={"what": words.format_map(found.values)})
+    return None
+
+
 def _waits_for_lock(facts: Facts) -> Match | None:
     if facts.kind != "job" or not facts.waits_for:
         return None
@@ -84,16 +101,23 @@ RULES = (
         hint="${{EDITOR:-vi}} {migrations}/{file}  # line {at}",
     ),
     Rule(
+        reference="data-made-otherwise",
+        blame="user",
+        when=both(_IN_GATE, _made_otherwise),
+        message="its data have {what}: they were made when something else was declared, or somebody has changed them",
+        hint="invoke dev.cleanup && invoke dev.bootstrap  # starts afresh, without your data; or declare it as before",
+    ),
+    Rule(
         reference="role-missing",
         blame="user",
-        when=both(_IN_GATE, either(_client(_REFUSED + r'role "(?P<role>[^"]+)" does not exist'), _no_such_role)),
+        when=both(_IN_GATE, _NO_ROLE),
         message='PostgreSQL has no role "{role}"',
         hint="${{EDITOR:-vi}} {component_file}  # the user here must be the database's (POSTGRES_USER), not {role}",
     ),
     Rule(
         reference="database-missing",
         blame="user",
-        when=both(_IN_GATE, _client(_REFUSED + r'database "(?P<database>[^"]+)" does not exist')),
+        when=both(_IN_GATE, _NO_DATABASE),
         message='PostgreSQL has no database "{database}"',
         hint="${{EDITOR:-vi}} {component_file}  # the database here must be the server's (POSTGRES_DB), not {database}",
     ),

@@ -69,6 +69,7 @@ class Facts:
     state in words: "ready", "not started yet", "exited with code 1". `places` are names of files and folders for
     remedies: component, service, log, workspace, migrations. `files` are the catalogue's in this container, `address`
     is each component's, `ports` the published ones (host port to `component.port`), `declared_ports` those inside.
+    `has_old_data` says that its data are in a volume that was there before it was started.
     """
 
     doing: Doing
@@ -87,6 +88,7 @@ class Facts:
     places: Mapping[str, str] = field(default_factory=dict)
     asked_port: int | None = None
     declared_ports: tuple[int, ...] = ()
+    has_old_data: bool = False
     waited_s: float | None = None
     polls: int = 0
     server_log: tuple[str, ...] = ()

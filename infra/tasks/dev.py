@@ -10,7 +10,7 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
-from infra.errors import EXIT_CODES, InfraError, Internal, Outcome
+from infra.errors import EXIT_CODES, InfraError, Internal, Invalid, Outcome
 from infra.tasks import common
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def status(_: Context, json: bool = False) -> None:
             raise devlook.none_up()
         else:
             _print(seen)
-            for one in seen.components:
+            for one in sorted(seen.components, key=lambda one: one.moved is None):  # as dev.bootstrap tells them
                 if one.why is not None:
                     raise devlook.unusable(one)
     common.leave(0 if seen is not None and seen.ready else EXIT_CODES[Outcome.NOT_READY])
@@ -92,8 +92,11 @@ def cleanup(_: Context, run: str = "") -> None:
 
     with common.told(), common.engine() as held, lock.turn(LOCK, waits, busy):
         found = devlook.find(held.engine, None if run else common.read_settings().root, run)
+        if found is None and run:
+            what = f"there is no development stack of run {run}"
+            raise Invalid(what, reference="unknown-run", remedy="invoke infra.status")
         if found is None:
-            print(f"run {run} is no development stack" if run else "there is no development stack")
+            print("there is no development stack")
             return
         with lock.alone(lease_names.USERS):
             lease_names.refuse_used(found.run)

@@ -20,10 +20,11 @@ from infra.engine import bodies
 from infra.engine.client import Engine
 from infra.engine.types import ContainerSpec, ContainerState, Resource
 from infra.errors import Invalid, NotReady
+from infra.labels import DATA as DATA_LABEL
 from infra.labels import ROOT as ROOT_LABEL
 from infra.labels import RUN as RUN_LABEL
 from infra.lease import named
-from infra.plan import Plan
+from infra.plan import Plan, PlannedStep
 from infra.run_names import new_run
 from infra.settings import runs_of
 from infra.sweep import FoundRun
@@ -56,6 +57,13 @@ def test_the_contract_of_the_catalogue(dev: DevPlan) -> None:
         ("restarts = 5", "restart = 5", ("restart: unknown key", 'did you mean "restarts"')),
         ("restarts = 5", "restarts = -1", ("restarts: ",)),
         ("restarts = 5", 'restarts = "5"', ("restarts: ",)),
+        ('["postgres", "migrations", "redis"]', "[]", ("stack: must have at least 1 item",)),
+        ("redis = 6379", "Redis = 6379", ("ports.Redis: must match pattern",)),
+        (
+            '"postgres", "migrations"',
+            '"migrations", "postgres"',
+            ('stack: the job "migrations" needs postgres, which would be started after it',),
+        ),
         ('"redis"]', '"rediss"]', ('stack: unknown component "rediss"', "did you mean")),
         ("redis = 6379", "", ('ports.redis: no host port for "redis"',)),
         ("redis = 6379", "redis = 16390", ("ports.redis.redis: port 16390 is also ports.redis",)),
@@ -85,6 +93,7 @@ def test_a_mistake_in_its_file_is_one_message(tmp_path: Path, old: str, new: str
         load(path.parent)
     assert [words for words in (str(path), *says) if words not in caught.value.message] == []
     assert str(path) in caught.value.remedy
+    assert "should" not in caught.value.message
 
 
 def test_no_service_can_have_its_name(tmp_path: Path) -> None:
@@ -353,6 +362,61 @@ def test_a_job_is_done_where_it_ended_well_as_it_is_declared(
     )
     assert devlook.undone(job, state) == why
     assert devlook.undone(job, None) == "gone"
+
+
+# What is not ready
+
+
+def seen(step: PlannedStep, why: str, **more: str) -> devlook.Seen:
+    return devlook.Seen(step=step, state=None, ports={}, why=why, **more)
+
+
+@pytest.mark.parametrize(
+    ("why", "hangs"),
+    [
+        ("gone", False),
+        (devlook.OTHERWISE, False),
+        ("not ready: PING: timed out", True),
+        ("not ready: its ports are not published", True),
+        ("not ready: GET http://127.0.0.1:8080/health: Connection refused", True),
+        ('not ready: connection to server at "127.0.0.1", port 5432 failed: timeout expired', True),
+        ("not ready: GET http://127.0.0.1:8080/health answered 503: no", False),
+        ("not ready: PING answered -LOADING Redis is loading the dataset in memory", False),
+        ("not ready: connection failed: FATAL:  the database system is starting up", False),
+        ("not ready: connection failed: FATAL:  sorry, too many clients already", False),
+    ],
+)
+def test_what_runs_and_does_not_answer_hangs_and_what_answers_does_not(dev: DevPlan, why: str, hangs: bool) -> None:
+    assert seen(dev.services[0], why).hangs == hangs
+
+
+def test_the_remedy_for_what_is_not_ready_is_what_helps(dev: DevPlan) -> None:
+    postgres, redis = dev.services
+    afresh = "invoke dev.cleanup && invoke dev.bootstrap  # starts afresh, without your data"
+    hung = devlook.unusable(seen(redis, "not ready: PING: timed out"))
+    assert (hung.reference, hung.remedy.partition("  #")[0]) == ("dev-stack-not-ready", "invoke dev.bootstrap")
+    moved = devlook.unusable(seen(redis, devlook.OTHERWISE, moved="/other"))
+    assert moved.reference == "dev-stack-data-moved"
+    assert moved.remedy == f'{afresh}; or components.redis.data = "/other" again'
+    refused = 'not ready: connection failed: FATAL:  database "action_history" does not exist'
+    dropped = devlook.unusable(seen(postgres, refused))
+    assert dropped.reference == "data-made-otherwise"
+    assert dropped.message.startswith('its data have no database "action_history"')
+    assert dropped.remedy.startswith(afresh)
+    fleeting = devlook.unusable(seen(replace(postgres, volume=None), refused))
+    assert fleeting.reference == "dev-stack-not-ready"
+
+
+def test_data_have_moved_where_their_volume_says_another_folder(dev: DevPlan) -> None:
+    class Volumes(Engine):
+        def volumes(self, labels: Mapping[str, str] | None = None) -> tuple[Resource, ...]:
+            return (Resource(name=f"dev-redis-{RUN}", id="", labels={DATA_LABEL: "/data"}),)
+
+    engine, (postgres, redis) = Volumes("unix:///nowhere"), dev.services
+    assert devlook.moved(engine, postgres) is None, "it has no volume yet"
+    assert devlook.moved(engine, redis) is None
+    assert devlook.moved(engine, replace(redis, volume=(redis.container, "/other"))) == "/data"
+    assert devlook.moved(engine, replace(redis, volume=None)) == "/data"
 
 
 def test_a_stack_with_a_job_that_is_not_done_is_not_whole(dev: DevPlan) -> None:

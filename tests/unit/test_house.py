@@ -173,6 +173,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "infra.run",
             "infra.devlook",
             "infra.lasting",
+            "infra.clearing",
             "infra.development",
             "infra.lending",
             "infra.execute",
