@@ -250,6 +250,8 @@ class Project:
 
 
 def _with_run(words: Sequence[str], run: str) -> list[str]:
+    if words[0] == "dev.bootstrap":  # which has no word for it
+        return list(words)
     own = list(words[: words.index("--")]) if "--" in words else list(words)
     return [*own, "--run", run, *words[len(own) :]]
 

@@ -171,6 +171,9 @@ def test_nothing_but_cleanup_removes_it(dev: Dev) -> None:
         done = dev.project.invoke(*words)
         assert done.code == 75
         assert f"to do: invoke dev.cleanup --run {dev.run}" in done.err
+    unknown = dev.project.invoke("dev.cleanup", "--run", "00000000")
+    assert unknown.code == 78
+    assert "there is no development stack of run 00000000; to do: invoke infra.status" in unknown.err
     with lease.hold(new_run(), "infra", "none", looks=True) as held:
         in_the_way = ports.taken("redis", dev.ports["redis"]["redis"], held.engine)
     assert in_the_way.remedy.startswith(
@@ -240,6 +243,43 @@ def test_what_is_frozen_goes_on_where_it_is(dev: Dev, podman: Podman) -> None:
     assert dev.has_data()
 
 
+@pytest.mark.parametrize("component", ["redis", "postgres"])
+def test_what_runs_and_does_not_answer_comes_back_with_its_data(component: str, dev: Dev, podman: Podman) -> None:
+    name = dev.name(component)
+    if component == "redis":
+        os.kill(podman.inspect(name)["State"]["Pid"], signal.SIGSTOP)
+    else:
+        podman("network", "disconnect", f"dev-{dev.run}", name)
+    done = dev.project.invoke("dev.status")
+    assert f"{component}: in the development stack it is not ready: " in done.err
+    assert "to do: invoke dev.bootstrap" in done.err
+    if component == "redis":
+        run = new_run()
+        with named(run):
+            use(run, dev.run)
+            refused = dev.project.invoke("dev.bootstrap")
+        assert f"run {run} (process {os.getpid()}) has its suite going in it" in refused.out
+    said = dev.bootstrap()
+    assert f"{component} was not ready: " in said
+    assert ": it is made anew, with its data" in said
+    assert dev.has_data()
+
+
+def test_what_is_starting_has_its_time(dev: Dev, podman: Podman) -> None:
+    component = dev.declared.parent / "components" / "redis.toml"
+    edit(component, 'timeout = "10s"', 'timeout = "60s"')
+    podman("restart", dev.name("redis"))
+    state = podman.inspect(dev.name("redis"))
+    os.kill(state["State"]["Pid"], signal.SIGSTOP)
+    with dev.project.going("dev.bootstrap") as going:
+        going.says("redis was started a moment ago and is not ready: ")
+        os.kill(state["State"]["Pid"], signal.SIGCONT)
+        assert going.ends() == 0
+    edit(component, 'timeout = "60s"', 'timeout = "10s"')
+    assert podman.inspect(dev.name("redis"))["Id"] == state["Id"]
+    assert dev.has_data()
+
+
 def test_what_died_with_its_monitor_comes_back_with_its_data(dev: Dev, podman: Podman) -> None:
     state = podman.inspect(dev.name("redis"))["State"]
     os.kill(state["ConmonPid"], signal.SIGKILL)
@@ -273,6 +313,39 @@ def test_a_port_that_is_declared_and_taken_costs_nobody_the_server_that_is_up(de
         assert (state["Id"], state["State"]["Status"]) == (before, "running")
     assert "redis was declared otherwise by now: it is made anew, with its data" in dev.bootstrap()
     assert dev.ports["redis"]["redis"] == new
+    assert dev.has_data()
+
+
+def test_nothing_is_taken_down_before_its_image_is_there(dev: Dev, podman: Podman) -> None:
+    before, component = podman.inspect(dev.name("redis"))["Id"], dev.declared.parent / "components" / "redis.toml"
+    edit(component, "docker.io/library/redis:7-alpine", "localhost:1/nobody/redis:7")
+    done = dev.project.invoke("dev.bootstrap")
+    assert done.code != 0
+    assert "localhost:1/nobody/redis:7" in done.text
+    state = podman.inspect(dev.name("redis"))
+    assert (state["Id"], state["State"]["Status"]) == (before, "running")
+    edit(component, "localhost:1/nobody/redis:7", "docker.io/library/redis:7-alpine")
+    assert "development stack: up" in dev.bootstrap()
+    assert podman.inspect(dev.name("redis"))["Id"] == before
+
+
+def test_data_that_know_nothing_of_what_is_declared_are_told_with_what_helps(dev: Dev) -> None:
+    afresh = "to do: invoke dev.cleanup && invoke dev.bootstrap  # starts afresh, without your data; or declare it as"
+    component = dev.declared.parent / "components" / "postgres.toml"
+    for old, new, what in (
+        ('user = "slm_user"', 'user = "other"', 'no role "other"'),
+        (f'password = "{SECRET}"', 'password = "other"', 'no role "slm_user" with that password'),
+        ('database = "action_history"', 'database = "other"', 'no database "other"'),
+    ):
+        edit(component, old, new)
+        for words in ("dev.bootstrap", "dev.status"):
+            done = dev.project.invoke(words)
+            assert done.code == 75
+            assert "postgres: its data have no " in done.text
+            assert afresh in done.text
+            assert words == "dev.status" or f"postgres: its data have {what}: " in done.text
+        edit(component, new, old)
+    assert "development stack: up" in dev.bootstrap()
     assert dev.has_data()
 
 
@@ -350,6 +423,11 @@ def test_it_is_not_made_anew_under_a_suite_and_never_without_its_data(dev: Dev, 
     assert done.code == 75
     assert 'redis: its data are those of /data, and dev.toml says data = "/other" by now' in done.text
     assert "to do: invoke dev.cleanup && invoke dev.bootstrap" in done.text
+    told = dev.project.invoke("dev.status")
+    assert (told.code, told.err.splitlines()[0]) == (
+        75,
+        next(row for row in done.lines if row.startswith("not-ready:")),
+    )
     edit(dev.declared, 'data = "/other"', 'data = "/data"')
     edit(dev.declared, '"--appendonly", "yes"', '"--appendonly", "yes", "--maxclients", "500"')
     run = new_run()
