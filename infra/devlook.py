@@ -11,7 +11,6 @@ from typing import Any
 from infra import applied, databases, kept, killings, labels, probes
 from infra.applied import Migrations, Record
 from infra.catalog.declared import Catalog
-from infra.causes.facts import Facts
 from infra.databases import Server
 from infra.devplan import DevPlan, Migrated, plan_dev
 from infra.devstack import BOOTSTRAP, DEV
@@ -197,6 +196,7 @@ def none_up() -> NotReady:
 def unusable(one: Seen) -> NotReady:
     """Return the error for a component that is not ready: what dev.bootstrap would say, or else that it helps."""
     from infra.causes import table  # noqa: PLC0415 - for which dev.bootstrap has no time where all is well
+    from infra.causes.facts import Facts  # noqa: PLC0415
 
     if one.moved is not None:
         return data_moved(one.step, one.moved)
