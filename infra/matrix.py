@@ -38,10 +38,12 @@ class Chosen:
         }
 
 
-def chosen(catalog: Catalog, *, services: str = "", tiers: str = "", languages: str = "") -> tuple[Chosen, ...]:
+def chosen(
+    catalog: Catalog, *, services: str = "", tiers: str = "", languages: str = "", stacked: bool = False
+) -> tuple[Chosen, ...]:
     """Return what can be run of a selection; each is a list of names with commas, and all where it is empty.
 
-    A tier whose target does not exist yet is not in it. Raises `Invalid` for names that nothing has.
+    `stacked` leaves out what has no stack, and so no images. A tier whose target does not exist yet is not in it. Raises `Invalid` for names that nothing has.
     """
     wanted = _words(services, catalog.services)
     for name in wanted:
@@ -78,6 +80,7 @@ def chosen(catalog: Catalog, *, services: str = "", tiers: str = "", languages: 
         and name in wanted
         and tier in among
         and service.language in speak
+        and (service.stack_of(tier) or not stacked)
     )
 
 

@@ -18,17 +18,20 @@ from infra.tasks import common
         "service": "services, with commas between; all where it is not given",
         "tier": "tiers, with commas between; all where it is not given",
         "language": "languages, with commas between; all where it is not given",
+        "stack": "only what has a stack, and so images",
         "json": "it prints JSON and nothing else, with this or without",
     },
 )
-def show_matrix(_: Context, service: str = "", tier: str = "", language: str = "", json: bool = False) -> None:
+def show_matrix(
+    _: Context, service: str = "", tier: str = "", language: str = "", stack: bool = False, json: bool = False
+) -> None:
     """Print the sessions that can run, as one line for GitHub's fromJson."""
     from infra.catalog.loading import load
     from infra.matrix import chosen
 
     with common.told():
         catalog = load(common.read_settings().catalog)
-        found = chosen(catalog, services=service, tiers=tier, languages=language)
+        found = chosen(catalog, services=service, tiers=tier, languages=language, stacked=stack)
         print(_line({"include": [one.as_json() for one in found]}))
 
 

@@ -205,13 +205,23 @@ def test_the_jobs_run_what_the_matrix_has_each_tier_of_it(printed: str, tmp_path
         found = [one.as_json() for one in chosen(load(catalog))]
         outputs = asked_by_plan(printed, tmp_path, catalog)
     assert "e2e-gateway" in [one["session"] for one in found]
-    run = {tier: json.loads(matrix)["include"] for tier, matrix in outputs.items()}
+    run = {tier: json.loads(outputs[tier])["include"] for tier in get_args(Tier)}
     assert [one for one in found if one not in [row for rows in run.values() for row in rows]] == []
     document = read(printed)
     for tier, rows in run.items():
         assert {row["tier"] for row in rows} == {tier}
         assert document["jobs"]["plan"]["outputs"][tier] == f"${{{{ steps.matrix.outputs.{tier} }}}}"
         assert f"needs.plan.outputs.{tier}, 'session')" in document["jobs"][tier]["if"]
+
+
+def test_where_no_suite_has_a_stack_no_job_is_there_for_its_images(printed: str, tmp_path: Path) -> None:
+    catalog = tmp_path / "catalog"
+    (catalog / "services").mkdir(parents=True)
+    (catalog / "services" / "a.toml").write_text('language = "go"\n[tiers.integration]\n' + SUITE)
+    outputs = asked_by_plan(printed, tmp_path, catalog)
+    assert "session" in outputs["integration"]
+    assert json.loads(outputs["images"]) == {"include": []}
+    assert "session" in asked_by_plan(printed, tmp_path / "ours", CATALOG)["images"]
 
 
 def asked_by_plan(printed: str, tmp_path: Path, catalog: Path) -> dict[str, str]:
@@ -234,7 +244,8 @@ def test_the_images_are_those_of_all_jobs_that_load_them(printed: str) -> None:
     assert loads == [tier for tier in get_args(Tier) if tier != "unit"]
     (saved,) = [step["run"] for step in jobs["images"]["steps"] if "images.save" in step.get("run", "")]
     assert f"--tier {','.join(loads)} " in saved
-    assert jobs["images"]["if"] == " || ".join(f"contains(needs.plan.outputs.{name}, 'session')" for name in loads)
+    assert jobs["images"]["if"] == "contains(needs.plan.outputs.images, 'session')"
+    assert jobs["plan"]["outputs"]["images"] == "${{ steps.matrix.outputs.images }}"
     assert all(jobs[name]["needs"] == ["plan", "images"] for name in loads)
 
 
