@@ -43,7 +43,8 @@ def chosen(
 ) -> tuple[Chosen, ...]:
     """Return what can be run of a selection; each is a list of names with commas, and all where it is empty.
 
-    `stacked` leaves out what has no stack, and so no images. A tier whose target does not exist yet is not in it. Raises `Invalid` for names that nothing has.
+    `stacked` leaves out what has no stack, and so no images. A tier whose target does not exist yet is not in it.
+    Raises `Invalid` for names that nothing has.
     """
     wanted = _words(services, catalog.services)
     for name in wanted:
