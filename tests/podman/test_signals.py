@@ -241,8 +241,14 @@ GRACES: dict[str, tuple[Edits, tuple[Callable[[Victim, Engine], bool], ...], tup
 }
 
 
-@pytest.mark.parametrize("target", ["invoke", "group"])
-@pytest.mark.parametrize("deaf", GRACES)
+@pytest.mark.parametrize(
+    ("deaf", "target"),
+    [
+        pytest.param(deaf, target, marks=() if (number + told) % 2 else pytest.mark.soak)
+        for number, deaf in enumerate(GRACES)
+        for told, target in enumerate(("invoke", "group"))
+    ],
+)
 def test_a_second_interrupt_waits_for_no_grace_and_skips_nothing(
     deaf: str, target: str, ground: Ground, held: Lease
 ) -> None:
