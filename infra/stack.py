@@ -37,9 +37,9 @@ _FIRST_ADDRESS = 100
 class Stack:
     """The containers of one plan. `ports` fills as they start: component to port name to host port.
 
-    `volumes` has those that were there before it.
     Each has an address of its own, and the names of all in its hosts file: the name server, which all the networks of a
     host share, is away for a moment whenever any container comes or goes (aardvark-dns 1.4), and a lookup in it fails.
+    `volumes` has those that were there before it.
     """
 
     plan: Plan

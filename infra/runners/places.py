@@ -11,15 +11,15 @@ from infra.report import SuiteResult
 
 def placed(result: SuiteResult, cwd: Path) -> SuiteResult:
     """Return a result whose locations are absolute paths; one of a file that is not there stays as it is."""
-    cases = (replace(case, location=_placed(case.location, cwd)) if case.location else case for case in result.cases)
+    module = _module(cwd)
+    cases = (replace(case, location=_placed(case.location, cwd, *module)) for case in result.cases)
     return replace(result, cases=tuple(cases))
 
 
-def _placed(location: str, cwd: Path) -> str:
+def _placed(location: str, cwd: Path, module: str, folder: Path) -> str:
     name, _, line = location.rpartition(":")
     if not name or not line.isdecimal():
         return location
-    module, folder = _module(cwd)
     found = (path for path in (cwd / name, folder / name.removeprefix(f"{module}/")) if path.is_file())
     return next((f"{path}:{line}" for path in found), location)
 
