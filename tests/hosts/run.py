@@ -1,0 +1,74 @@
+"""The project's own tests: `nox -s tests [-- ARGUMENTS OF PYTEST]`.
+
+All of them take as many hosts of their own as there are processors (`enter.py`), a file at a time on each, so that stacks,
+ports and what is killed of one meet nothing of another. Chosen ones (a path, `-k`, `-s` ...) run here, as pytest runs them.
+So do all where such hosts cannot be made, which is said.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+HOSTS = ROOT / ".infra" / "hosts"
+ENTER = (sys.executable, str(Path(__file__).with_name("enter.py")))
+# Their stacks have all images of the catalogue: who builds them once, before, builds them for all hosts.
+_SERVICES = ("aianalysis", "gateway")
+_AT_MOST = 4
+_NEEDED = ("unshare", "slirp4netns", "ip", "podman")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run pytest; return its exit code."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of a thousand commands would compile the product
+    chosen = [word for word in argv if word not in ("-m", "soak")]
+    if not chosen and not (why := _impossible()):
+        argv = [*argv, *_distribution(_hosts())]
+    elif not chosen:
+        print(f"all tests on this host, one after another: {why}", flush=True)
+    return subprocess.call((sys.executable, "-m", "pytest", *argv), cwd=ROOT)
+
+
+def _impossible() -> str:
+    """Why there cannot be hosts of their own, or nothing."""
+    if sys.platform != "linux" or os.geteuid():
+        return "hosts of their own want root on Linux"
+    gone = [name for name in _NEEDED if shutil.which(name) is None]
+    return f"hosts of their own want {', '.join(gone)}" if gone else ""
+
+
+def _hosts() -> list[Path]:
+    """Make the hosts' storages, each with all images; return their folders."""
+    seed = HOSTS / "seed"
+    began = time.monotonic()
+    for service in _SERVICES:
+        command = (*ENTER, str(seed), sys.executable, "-m", "invoke", "images.build", "--service", service)
+        if code := subprocess.call(command, cwd=ROOT):
+            raise SystemExit(code)
+    built = time.monotonic()
+    hosts = [HOSTS / str(number) for number in range(1, min(os.cpu_count() or 1, _AT_MOST) + 1)]
+    for host in hosts:
+        shutil.rmtree(host, ignore_errors=True)
+        host.mkdir()
+        subprocess.run(("cp", "-a", "--reflink=auto", seed / "containers", host), check=True)
+    copied = time.monotonic()
+    print(f"{len(hosts)} hosts: images {built - began:.1f} s, copies of them {copied - built:.1f} s", flush=True)
+    return hosts
+
+
+def _distribution(hosts: Sequence[Path]) -> list[str]:
+    """The words with which pytest-xdist runs whole files on these hosts, as they are collected."""
+    pythons = [shlex.join((*ENTER, str(host), sys.executable)) for host in hosts]
+    words = [word for python in pythons for word in ("--tx", f"popen//python={python}")]
+    return ["--dist", "loadfile", "--no-loadscope-reorder", *words]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
