@@ -65,7 +65,7 @@ def register_house(root: Path) -> None:
 
 # Of each command's words, `{posargs}` becomes what stands after `--`.
 HOUSE: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
-    "tests": ("Run this repository's own tests with pytest.", (("tests.hosts.run", "{posargs}"),)),
+    "tests": ("Run this repository's own tests with pytest.", (("tests.hosts.spread", "{posargs}"),)),
     "lint": (
         "Check style and formatting with ruff.",
         (("ruff", "check", "."), ("ruff", "format", "--check", ".")),
@@ -78,7 +78,7 @@ HOUSE: dict[str, tuple[str, tuple[tuple[str, ...], ...]]] = {
     "pages": ("Write the generated parts of README.md and docs/.", (("tests.pages.write",),)),
     "soak": (
         "Run the long tests: every crash point, every signal.",
-        (("tests.hosts.run", "-m", "soak", "{posargs}"),),
+        (("tests.hosts.spread", "-m", "soak", "{posargs}"),),
     ),
 }
 

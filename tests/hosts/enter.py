@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _SECONDS = 30.0
+_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 _STORAGE = Path("/var/lib/containers")
 _RESOLVER = "10.0.2.3"  # slirp4netns's, which asks the machine's own
 
@@ -28,13 +29,20 @@ def enter(folder: Path, command: Sequence[str]) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     ready, told = os.pipe()
     inside = (sys.executable, __file__, "--inside", str(ready), str(folder), *command)
-    spaces = ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", *inside)
+    spaces = (*_WITH_US, "unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", *inside)
     for number in (signal.SIGINT, signal.SIGTERM):  # what is inside ends, and this with it
         signal.signal(number, lambda *_: None)
     with subprocess.Popen(spaces, pass_fds=[ready]) as host:
         os.close(ready)
         _until_it_has_a_network_of_its_own(host)
-        network = ("slirp4netns", "--configure", "--mtu=65520", "--disable-host-loopback", f"--ready-fd={told}")
+        network = (
+            *_WITH_US,
+            "slirp4netns",
+            "--configure",
+            "--mtu=65520",
+            "--disable-host-loopback",
+            f"--ready-fd={told}",
+        )
         with subprocess.Popen(
             (*network, str(host.pid), "tap0"),
             pass_fds=[told],
@@ -100,7 +108,6 @@ def _furnish(folder: Path) -> None:
     _mount("--rbind", folder / "groups", "/sys/fs/cgroup")
     subprocess.run(("umount", "-R", folder / "groups"), check=True)
     _mount("--rbind", folder / "tmp", "/tmp")  # the last: it may hide the folder
-    subprocess.run(("ip", "link", "set", "lo", "up"), check=True)
 
 
 def _mount(*words: str | Path) -> None:

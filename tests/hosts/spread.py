@@ -1,8 +1,8 @@
 """The project's own tests: `nox -s tests [-- ARGUMENTS OF PYTEST]`.
 
-All of them take as many hosts of their own as there are processors (`enter.py`), a file at a time on each, so that stacks,
-ports and what is killed of one meet nothing of another. Chosen ones (a path, `-k`, `-s` ...) run here, as pytest runs them.
-So do all where such hosts cannot be made, which is said.
+All of them take as many hosts of their own as there are processors (`enter.py`), a file at a time on each, so that
+stacks, ports and what is killed of one meet nothing of another. Chosen ones (a path, `-k`, `-s` ...) run here, one by
+one, and so do all where such hosts cannot be made, which is said.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ENTER = (sys.executable, str(Path(__file__).with_name("enter.py")))
 # Their stacks have all images of the catalogue: who builds them once, before, builds them for all hosts.
 _SERVICES = ("aianalysis", "gateway")
 _AT_MOST = 4
-_NEEDED = ("unshare", "slirp4netns", "ip", "podman")
+_NEEDED = ("unshare", "setpriv", "slirp4netns", "podman")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -67,7 +67,7 @@ def _distribution(hosts: Sequence[Path]) -> list[str]:
     """The words with which pytest-xdist runs whole files on these hosts, as they are collected."""
     pythons = [shlex.join((*ENTER, str(host), sys.executable)) for host in hosts]
     words = [word for python in pythons for word in ("--tx", f"popen//python={python}")]
-    return ["--dist", "loadfile", "--no-loadscope-reorder", *words]
+    return ["-p", "tests.hosts.alone", "--dist", "loadfile", "--no-loadscope-reorder", *words]
 
 
 if __name__ == "__main__":

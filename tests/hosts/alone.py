@@ -1,7 +1,6 @@
-"""What all tests need, whoever runs them."""
+"""A plug-in of pytest's for workers of pytest-xdist: what a test starts is not told that it is one, and is none."""
 
 import os
 
-# The tests may be workers of pytest-xdist's; what they start are none.
 for _name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
     os.environ.pop(_name, None)
