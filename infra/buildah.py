@@ -27,8 +27,9 @@ from infra.labels import IMAGE
 from infra.lease_names import cgroup, is_mounted_in, private_folder
 
 _KILL_S = 2.0
-# Whatever goes on writes what is missing some milliseconds later; on a machine that is busy it may take longer.
-_WRITING_S = 1.0
+# Whatever goes on writes what is missing some milliseconds later. A machine that is busy may hold it up for more than
+# a second: where somebody else's Podman or buildah is there, whose it may be, it is given more.
+_WRITING_S, _WRITING_BESIDE_S = 1.0, 5.0
 _LOOK_S = 0.05
 _STATE = "buildah.json"
 
@@ -96,8 +97,9 @@ def remove_half_done(engine: Engine, run: str, built_since: float | None) -> Non
     fails, whoever asks (Podman 4.3; newer ones write it whole). Others build and create containers at the same moment:
     what is theirs is whole a moment later, so only what stays as it is for that long is removed.
     """
-    deadline = time.monotonic() + _WRITING_S
-    found = _half_done(engine, run, built_since)
+    if not (found := _half_done(engine, run, built_since)):
+        return
+    deadline = time.monotonic() + (_WRITING_BESIDE_S if processes.others_podman(engine.url) else _WRITING_S)
     while found and time.monotonic() < deadline:
         time.sleep(_LOOK_S)
         again = _half_done(engine, run, built_since)

@@ -99,6 +99,15 @@ def working(run: str) -> tuple[RunProcess, ...]:
     return tuple(p for p in of_runs() if p.run == run and p.role in ("suite", "build"))
 
 
+def others_podman(url: str) -> bool:
+    """Whether a Podman or a buildah is there that does not serve `url`: it may build or create something."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.name() in ("podman", "buildah") and url not in process.cmdline():
+                return True
+    return False
+
+
 def monitors(is_ours: Callable[[str], bool]) -> tuple[psutil.Process, ...]:
     """Return conmons, and what they started, of containers whose name satisfies `is_ours`."""
     found: dict[int, psutil.Process] = {}

@@ -317,3 +317,56 @@ def test_what_others_are_just_making_is_not_taken_for_what_a_killed_build_has_le
             engine.remove_image(built.read_text(), force=True)
     assert [name for name in names if name not in there] == []
     assert len(looks) > ROUNDS
+
+
+@pytest.mark.soak
+def test_a_build_of_others_that_is_held_up_while_it_writes_is_left_to_them(
+    two: tuple[Lease, Lease], podman: Podman, tmp_path: Path
+) -> None:
+    engine, image = two[0].engine, image_of(two[0].engine, "redis")
+    (tmp_path / "Containerfile").write_text(f"FROM {image}\nRUN true\n")
+    folder = buildah.store(engine, "containers")
+    since = time.time() - 1.0
+    build = ("podman", "build", "--no-cache", "--network=host", f"--iidfile={tmp_path / 'id'}", str(tmp_path))
+    for _ in range(4 * ROUNDS):
+        before = set(folder.iterdir())
+        with subprocess.Popen(build, env=podman.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as going:
+            while going.poll() is None and not is_met(folder, before):
+                pass
+            going.send_signal(signal.SIGSTOP)
+            time.sleep(0.02)
+            if met := is_met(folder, before):
+                sweep = threading.Thread(target=buildah.remove_half_done, args=(two[1].engine, new_run(), since))
+                sweep.start()
+                time.sleep(2.5)
+            going.send_signal(signal.SIGCONT)
+            told = going.communicate(timeout=60)[0].decode()
+        assert going.returncode == 0, told
+        engine.remove_image((tmp_path / "id").read_text(), force=True)
+        if met:
+            sweep.join(30)
+            return
+    raise AssertionError(f"of {4 * ROUNDS} builds none was met while it wrote")
+
+
+def is_met(folder: Path, before: set[Path]) -> bool:
+    """Whether a sweep sees a container that is being made. Where the storage is locked it waits, and sees nothing."""
+    return bool(unwritten(folder, before)) and not locked(folder)
+
+
+def locked(folder: Path) -> bool:
+    """Whether somebody holds the lock of a storage's containers."""
+    with (folder / "containers.lock").open("rb") as lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        return False
+
+
+def unwritten(folder: Path, before: set[Path]) -> list[Path]:
+    """Folders of containers that are new, and of which buildah has not written down yet whose they are."""
+    made = [one / "userdata" for one in folder.iterdir() if one not in before]
+    with contextlib.suppress(OSError):  # the build has ended meanwhile
+        return [one for one in made if not list(one.glob("*buildah.json*"))]
+    return []
