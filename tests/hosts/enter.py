@@ -87,6 +87,7 @@ def _furnish(folder: Path) -> None:
     resolver = Path("/etc/resolv.conf").resolve()
     for name in ("containers", "tmp", "var-tmp", "groups"):
         (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / name).chmod(0o1777 if "tmp" in name else 0o755)
     (folder / "resolv.conf").write_text(f"nameserver {_RESOLVER}\n", encoding="utf-8")
     _STORAGE.mkdir(parents=True, exist_ok=True)
     for shown in (Path.cwd(), Path(f"/tmp/pytest-of-{getpass.getuser()}")):  # what is below /tmp and has to be seen

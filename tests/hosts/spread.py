@@ -18,6 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTS = ROOT / ".infra" / "hosts"
+_SEED = HOSTS / "seed"
 ENTER = (sys.executable, str(Path(__file__).with_name("enter.py")))
 # Their stacks have all images of the catalogue: who builds them once, before, builds them for all hosts.
 _SERVICES = ("aianalysis", "gateway")
@@ -29,10 +30,20 @@ def main(argv: Sequence[str]) -> int:
     """Run pytest; return its exit code."""
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of a thousand commands would compile the product
     chosen = [word for word in argv if word not in ("-m", "soak")]
-    if not chosen and not (why := _impossible()):
-        argv = [*argv, *_distribution(_hosts())]
-    elif not chosen:
+    if chosen:
+        return _pytest(argv)
+    if why := _impossible():
         print(f"all tests on this host, one after another: {why}", flush=True)
+        return _pytest(argv)
+    hosts = _hosts()
+    try:
+        return _pytest([*argv, *_distribution(hosts)])
+    finally:
+        for host in hosts:
+            shutil.rmtree(host, ignore_errors=True)
+
+
+def _pytest(argv: Sequence[str]) -> int:
     return subprocess.call((sys.executable, "-m", "pytest", *argv), cwd=ROOT)
 
 
@@ -40,24 +51,25 @@ def _impossible() -> str:
     """Why there cannot be hosts of their own, or nothing."""
     if sys.platform != "linux" or os.geteuid():
         return "hosts of their own want root on Linux"
-    gone = [name for name in _NEEDED if shutil.which(name) is None]
-    return f"hosts of their own want {', '.join(gone)}" if gone else ""
+    if gone := [name for name in _NEEDED if shutil.which(name) is None]:
+        return f"hosts of their own want {', '.join(gone)}"
+    tried = subprocess.run((*ENTER, str(_SEED), "true"), capture_output=True, text=True, check=False)
+    return tried.stderr.strip() if tried.returncode else ""
 
 
 def _hosts() -> list[Path]:
     """Make the hosts' storages, each with all images; return their folders."""
-    seed = HOSTS / "seed"
     began = time.monotonic()
     for service in _SERVICES:
-        command = (*ENTER, str(seed), sys.executable, "-m", "invoke", "images.build", "--service", service)
+        command = (*ENTER, str(_SEED), sys.executable, "-m", "invoke", "images.build", "--service", service)
         if code := subprocess.call(command, cwd=ROOT):
             raise SystemExit(code)
     built = time.monotonic()
-    hosts = [HOSTS / str(number) for number in range(1, min(os.cpu_count() or 1, _AT_MOST) + 1)]
+    hosts = [HOSTS / str(number) for number in range(1, min(len(os.sched_getaffinity(0)), _AT_MOST) + 1)]
     for host in hosts:
         shutil.rmtree(host, ignore_errors=True)
         host.mkdir()
-        subprocess.run(("cp", "-a", "--reflink=auto", seed / "containers", host), check=True)
+        subprocess.run(("cp", "-a", "--reflink=auto", _SEED / "containers", host), check=True)
     copied = time.monotonic()
     print(f"{len(hosts)} hosts: images {built - began:.1f} s, copies of them {copied - built:.1f} s", flush=True)
     return hosts

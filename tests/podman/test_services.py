@@ -51,7 +51,7 @@ IMAGES: dict[str, str] = {}
 # DataStorage breaks in its container, where a suite's environment does not reach.
 IN_CONTAINER = ("datastorage", "notification")
 # Each takes a stack of its own; notification's are those of the main job's tests.
-EVERY_DAY = ("wrong-filter", "drain-newest-first")
+EVERY_DAY = ("wrong-filter",)
 PENDING = {"workflowexecution": 2}
 SPECS = {"contextapi": 91, "notification": 91}
 
