@@ -97,13 +97,8 @@ def remove_half_done(engine: Engine, run: str, built_since: float | None) -> Non
     fails, whoever asks (Podman 4.3; newer ones write it whole). Others build and create containers at the same moment:
     what is theirs is whole a moment later, so only what stays as it is for that long is removed.
     """
-    if not (found := _half_done(engine, run, built_since)):
-        return
-    deadline = time.monotonic() + (_WRITING_BESIDE_S if processes.others_podman(engine.url) else _WRITING_S)
-    while found and time.monotonic() < deadline:
-        time.sleep(_LOOK_S)
-        again = _half_done(engine, run, built_since)
-        found = [one for one in found if one in again]
+    wait_s = _WRITING_BESIDE_S if processes.others_podman(engine.url) else _WRITING_S
+    found = what_stays(lambda: _half_done(engine, run, built_since), wait_s)
     for kind, name in found:
         with contextlib.suppress(InfraError):
             if kind == "container":
@@ -112,6 +107,17 @@ def remove_half_done(engine: Engine, run: str, built_since: float | None) -> Non
                 engine.remove_image(name, force=True)
             else:
                 shutil.rmtree(name, ignore_errors=True)
+
+
+def what_stays(look: Callable[[], list[tuple[str, str]]], seconds: float) -> list[tuple[str, str]]:
+    """Return what one look after another finds, from the first to the one after `seconds`."""
+    found = look()
+    deadline = time.monotonic() + seconds
+    while found and time.monotonic() < deadline:
+        time.sleep(_LOOK_S)
+        again = look()
+        found = [one for one in found if one in again]
+    return found
 
 
 def _half_done(engine: Engine, run: str, since: float | None) -> list[tuple[str, str]]:

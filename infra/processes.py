@@ -99,13 +99,14 @@ def working(run: str) -> tuple[RunProcess, ...]:
     return tuple(p for p in of_runs() if p.run == run and p.role in ("suite", "build"))
 
 
-def others_podman(url: str) -> bool:
-    """Whether a Podman or a buildah is there that does not serve `url`: it may build or create something."""
+def others_podman(url: str) -> tuple[psutil.Process, ...]:
+    """Return every Podman and buildah that does not serve `url`: each may build or create something just now."""
+    found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.name() in ("podman", "buildah") and url not in process.cmdline():
-                return True
-    return False
+                found.append(process)
+    return tuple(found)
 
 
 def monitors(is_ours: Callable[[str], bool]) -> tuple[psutil.Process, ...]:

@@ -2,44 +2,52 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import time
 from pathlib import Path
 
-import pytest
-
 from infra import buildah, processes
-from infra.engine.client import Engine
 
-HALF_DONE = [("container", "6df11120013e")]
-
-
-@pytest.fixture
-def removed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the sweep removes, of an engine that nobody serves."""
-    gone: list[str] = []
-    monkeypatch.setattr(Engine, "remove", lambda _, name: gone.append(name))
-    return gone
+MINE, THEIRS = ("container", "6df11120013e"), ("container", "a6ce3c2115b2")
 
 
-def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, writes_after_s: float, others: bool) -> None:
-    """Look at a container of which it is written down after a while whose it is."""
+def test_only_what_is_there_at_every_look_stays() -> None:
     began = time.monotonic()
-    seen = lambda *_: HALF_DONE if time.monotonic() - began < writes_after_s else []  # noqa: E731
-    monkeypatch.setattr(buildah, "_half_done", seen)
-    monkeypatch.setattr(processes, "others_podman", lambda _: others)
-    buildah.remove_half_done(Engine(f"unix://{tmp_path}/nobody.sock"), "0a1b2c3d", 0.0)
+
+    def look() -> list[tuple[str, str]]:
+        at = time.monotonic() - began
+        return [MINE, *([THEIRS] if at < 0.3 else []), *([("container", f"{at}")] if at > 0.1 else [])]
+
+    assert buildah.what_stays(look, 0.6) == [MINE]
 
 
-def test_what_others_make_slowly_is_left_to_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removed: list[str]
-) -> None:
-    sweep(tmp_path, monkeypatch, writes_after_s=1.5, others=True)
-    assert removed == []
+def test_where_there_is_nothing_nothing_is_waited_for() -> None:
+    looks: list[int] = []
+
+    def look() -> list[tuple[str, str]]:
+        looks.append(1)
+        return []
+
+    assert buildah.what_stays(look, 1000.0) == []
+    assert len(looks) == 1
 
 
-@pytest.mark.parametrize("others", [True, False])
-def test_what_stays_as_it_is_goes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removed: list[str], others: bool
-) -> None:
-    sweep(tmp_path, monkeypatch, writes_after_s=1000.0, others=others)
-    assert removed == ["6df11120013e"]
+def test_a_podman_is_others_unless_it_serves_the_engine_that_is_asked(tmp_path: Path) -> None:
+    url = f"unix://{tmp_path}/podman.sock"
+    started = {name: shell(tmp_path / name, "unix:///another.sock") for name in ("podman", "buildah", "podmanager")}
+    serving = shell(tmp_path / "serving" / "podman", url)
+    try:
+        others = {process.pid for process in processes.others_podman(url)}
+        assert {name for name, process in started.items() if process.pid in others} == {"podman", "buildah"}
+        assert serving.pid not in others
+    finally:
+        for process in (*started.values(), serving):
+            process.communicate("", timeout=10)
+
+
+def shell(path: Path, url: str) -> subprocess.Popen[str]:
+    """A process of that name, with the engine's address among its words, that ends with its input."""
+    path.parent.mkdir(exist_ok=True)
+    shutil.copy("/bin/sh", path)
+    return subprocess.Popen((path, "-c", "read line", "service", url), stdin=subprocess.PIPE, text=True)
