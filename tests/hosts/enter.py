@@ -9,6 +9,7 @@ Linux, root, util-linux, slirp4netns; standard library only. The exit code is th
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import signal
@@ -60,10 +61,11 @@ def enter(folder: Path, command: Sequence[str]) -> int:
 def _until_it_has_a_network_of_its_own(host: subprocess.Popen[bytes]) -> None:
     mine = Path("/proc/self/ns/net").readlink()
     deadline = time.monotonic() + _SECONDS
-    while host.poll() is None and Path(f"/proc/{host.pid}/ns/net").readlink() == mine:
-        if time.monotonic() > deadline:
-            host.kill()
-        time.sleep(0.01)
+    with contextlib.suppress(OSError):  # it has ended
+        while host.poll() is None and Path(f"/proc/{host.pid}/ns/net").readlink() == mine:
+            if time.monotonic() > deadline:
+                host.kill()
+            time.sleep(0.01)
 
 
 def inside(ready: int, folder: Path, command: Sequence[str]) -> int:

@@ -7,14 +7,17 @@ one, and so do all where such hosts cannot be made, which is said.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO, NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTS = ROOT / ".infra" / "hosts"
@@ -30,32 +33,46 @@ def main(argv: Sequence[str]) -> int:
     """Run pytest; return its exit code."""
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of a thousand commands would compile the product
     os.environ.setdefault("GOFLAGS", "-ldflags=-w")  # nobody debugs the suites: a third of the time of linking them
-    chosen = [word for word in argv if word not in ("-m", "soak")]
-    if chosen:
-        return _pytest(argv)
-    if why := _impossible():
-        print(f"all tests on this host, one after another: {why}", flush=True)
-        return _pytest(argv)
-    hosts = _hosts()
-    try:
-        return _pytest([*argv, *_distribution(hosts)])
-    finally:
-        for host in hosts:
-            shutil.rmtree(host, ignore_errors=True)
+    pytest = [sys.executable, "-m", "pytest", *argv]
+    if not set(argv) <= {"-m", "soak"}:
+        _here(pytest)
+    HOSTS.mkdir(parents=True, exist_ok=True)
+    with (HOSTS / "lock").open("w") as lock:
+        if why := _impossible(lock):
+            print(f"all tests on this host, one after another: {why}", flush=True)
+            _here(pytest)
+        return _on_hosts(pytest)
 
 
-def _pytest(argv: Sequence[str]) -> int:
-    return subprocess.call((sys.executable, "-m", "pytest", *argv), cwd=ROOT)
+def _here(pytest: list[str]) -> NoReturn:
+    os.execv(pytest[0], pytest)
 
 
-def _impossible() -> str:
-    """Why there cannot be hosts of their own, or nothing."""
+def _impossible(lock: IO[str]) -> str:
+    """Why there cannot be hosts of their own, or nothing; then the lock is held."""
     if sys.platform != "linux" or os.geteuid():
         return "hosts of their own want root on Linux"
     if gone := [name for name in _NEEDED if shutil.which(name) is None]:
         return f"hosts of their own want {', '.join(gone)}"
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return "others of this checkout have its hosts"
     tried = subprocess.run((*ENTER, str(_SEED), "true"), capture_output=True, text=True, check=False)
-    return tried.stderr.strip() if tried.returncode else ""
+    return (tried.stderr.strip() or f"exit code {tried.returncode}") if tried.returncode else ""
+
+
+def _on_hosts(pytest: Sequence[str]) -> int:
+    """Run pytest with workers on hosts that last as long as it does."""
+    hosts = _hosts()
+    try:
+        with subprocess.Popen((*pytest, *_distribution(hosts))) as running:
+            signal.signal(signal.SIGINT, lambda *_: None)  # a terminal tells pytest, too
+            signal.signal(signal.SIGTERM, lambda *_: running.send_signal(signal.SIGINT))
+            return running.wait()
+    finally:
+        for host in hosts:
+            shutil.rmtree(host, ignore_errors=True)
 
 
 def _hosts() -> list[Path]:
