@@ -97,8 +97,11 @@ def remove_half_done(engine: Engine, run: str, built_since: float | None) -> Non
     fails, whoever asks (Podman 4.3; newer ones write it whole). Others build and create containers at the same moment:
     what is theirs is whole a moment later, so only what stays as it is for that long is removed.
     """
-    wait_s = _WRITING_BESIDE_S if processes.others_podman(engine.url) else _WRITING_S
-    found = what_stays(lambda: _half_done(engine, run, built_since), wait_s)
+
+    def patience_s() -> float:
+        return _WRITING_BESIDE_S if processes.others_podman(engine.url) else _WRITING_S
+
+    found = what_stays(lambda: _half_done(engine, run, built_since), patience_s)
     for kind, name in found:
         with contextlib.suppress(InfraError):
             if kind == "container":
@@ -109,10 +112,14 @@ def remove_half_done(engine: Engine, run: str, built_since: float | None) -> Non
                 shutil.rmtree(name, ignore_errors=True)
 
 
-def what_stays(look: Callable[[], list[tuple[str, str]]], seconds: float) -> list[tuple[str, str]]:
-    """Return what one look after another finds, from the first to the one after `seconds`."""
-    found = look()
-    deadline = time.monotonic() + seconds
+def what_stays(look: Callable[[], list[tuple[str, str]]], patience_s: Callable[[], float]) -> list[tuple[str, str]]:
+    """Return what one look after another finds, from the first to the one after the patience.
+
+    That is asked after the first: who was writing then is still there, or has written it.
+    """
+    if not (found := look()):
+        return []
+    deadline = time.monotonic() + patience_s()
     while found and time.monotonic() < deadline:
         time.sleep(_LOOK_S)
         again = look()

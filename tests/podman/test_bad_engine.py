@@ -201,7 +201,7 @@ def go_bad(
         alone(light) as workspace,
         light.going(*words, INFRA_IMAGES="local", CONTAINER_HOST=between.url, INFRA_WORKSPACE=workspace) as going,
     ):
-        eventually("the moment", lambda: moment.when(going) or going.process.poll() is not None, 60)
+        eventually("the moment", lambda: moment.when(going) or going.process.poll() is not None, 180)
         between.rule(Rule(fault, moment.method, f"{moment.path}(\\?|$)", moment.first, for_good=for_good))
         if signum is not None:
             eventually("the fault", lambda: bool(between.hit), 60)

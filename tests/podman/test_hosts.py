@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
+import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
-from product import ROOT, eventually
+from product import ROOT, eventually, without
+from spread import HOSTS, distribution
 
 ENTER = (sys.executable, str(ROOT / "tests/hosts/enter.py"))
 pytestmark = pytest.mark.skipif(
@@ -51,15 +57,15 @@ def test_a_port_that_is_taken_here_is_free_there(host: Path) -> None:
 
 
 def test_it_sees_no_process_no_file_and_no_interface_of_ours(host: Path) -> None:
-    marks = [Path("/tmp"), Path("/var/tmp"), Path("/run"), Path("/dev/shm"), Path("/var/lib/containers")]
-    here = [folder / f"infra-test-host-{os.getpid()}" for folder in marks]
+    folders = ("/tmp", "/var/tmp", "/run", "/dev/shm", "/var/lib/containers", "/etc/containers/networks")
+    here = [Path(folder, f"infra-test-host-{os.getpid()}") for folder in folders]
     for mark in here:
         mark.touch()
     try:
         look = (
             "import os, sys, pathlib\n"
             "print([mark for mark in sys.argv[2:] if pathlib.Path(mark).exists()])\n"
-            "print(sorted(os.listdir('/sys/class/net')))\n"
+            "print(*os.listdir('/sys/class/net'))\n"
             "environments = [one.read_bytes() for one in pathlib.Path('/proc').glob('[0-9]*/environ')]\n"
             "print(sum(sys.argv[1].encode() in one for one in environments))\n"
         )
@@ -70,7 +76,25 @@ def test_it_sees_no_process_no_file_and_no_interface_of_ours(host: Path) -> None
     finally:
         for mark in here:
             mark.unlink()
-    assert done.stdout.splitlines() == ["[]", "['lo', 'tap0']", "0"], done.stderr
+    files, interfaces, processes = done.stdout.splitlines()
+    assert (files, processes) == ("[]", "0")
+    assert {"lo", "tap0"} <= set(interfaces.split())
+    assert not {"eth0"} & set(interfaces.split())
+
+
+def test_anybody_may_write_where_anybody_may_here(host: Path) -> None:
+    done = run(host, "import os; print(*(oct(os.stat(one).st_mode) for one in ('/tmp', '/var/tmp', '/dev/shm')))")
+    assert done.stdout.split() == ["0o41777"] * 3
+
+
+def test_a_group_of_shared_memory_is_not_seen(host: Path) -> None:
+    made = subprocess.run(("ipcmk", "--shmem", "4096"), capture_output=True, text=True, check=True).stdout
+    number = made.rpartition(":")[2].strip()
+    try:
+        done = run(host, "import pathlib; print(pathlib.Path('/proc/sysvipc/shm').read_text().count(chr(10)))")
+        assert done.stdout == "1\n", "the heading alone"
+    finally:
+        subprocess.run(("ipcrm", "--shmem-id", number), check=True)
 
 
 def test_what_is_kept_is_there_again_and_what_a_boot_loses_is_not(host: Path) -> None:
@@ -82,22 +106,56 @@ def test_what_is_kept_is_there_again_and_what_a_boot_loses_is_not(host: Path) ->
     assert not any(Path(one).exists() for one in (*kept, *lost))
 
 
-@pytest.mark.parametrize("ends", ["its command", "a kill of the one that entered"])
+ENDS: dict[str, tuple[int | None, str, int]] = {
+    "its command": (None, "", 0),
+    "a kill of the one that entered": (signal.SIGKILL, "entering", -signal.SIGKILL),
+    "a SIGTERM to the one that entered": (signal.SIGTERM, "entering", -signal.SIGTERM),
+    "a kill of its network": (signal.SIGKILL, "slirp4netns", 69),
+    "a kill of what holds it": (signal.SIGKILL, "unshare", 128 + signal.SIGKILL),
+}
+
+
+@pytest.mark.parametrize("ends", ENDS)
 def test_with_it_ends_all_that_it_has_started(host: Path, ends: str) -> None:
-    mark = f"{os.getpid()}{len(ends)}"
+    number, whom, code = ENDS[ends]
+    mark = f"600.{os.getpid()}"
     leave = (
         "import subprocess, sys, time\n"
         "subprocess.Popen(['sleep', sys.argv[1]], start_new_session=True); print('started', flush=True)\n"
         "time.sleep(float(sys.argv[2]))\n"
     )
-    argv = (*ENTER, str(host), sys.executable, "-c", leave, f"600.{mark}", "0" if ends == "its command" else "600")
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as entering:
+    argv = (*ENTER, str(host), sys.executable, "-c", leave, mark, "0" if number is None else "600")
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as entering:
         assert entering.stdout is not None
         assert entering.stdout.readline() == "started\n"
-        if ends != "its command":
-            entering.kill()
-        entering.wait(30)
-    eventually("the end of all", lambda: not list(with_word(f"600.{mark}")), 15)
+        if number is not None:
+            started = {one.name(): one for one in psutil.Process(entering.pid).children()}
+            os.kill(started[whom].pid if whom in started else entering.pid, number)
+        assert entering.wait(30) == code
+    eventually("the end of all", lambda: not [*with_word(mark), *with_open(host)], 15)
+
+
+def test_an_interrupt_is_the_commands(host: Path) -> None:
+    """As a terminal tells it: to all at once. What the command does then is not cut short."""
+    waits = (
+        "import time\ntry:\n    print('started', flush=True); time.sleep(60)\n"
+        "except KeyboardInterrupt:\n    time.sleep(1); print('ended'); raise SystemExit(5)\n"
+    )
+    argv = (*ENTER, str(host), sys.executable, "-c", waits)
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, start_new_session=True) as entering:
+        assert entering.stdout is not None
+        assert entering.stdout.readline() == "started\n"
+        os.killpg(entering.pid, signal.SIGINT)
+        assert entering.stdout.read() == "ended\n"
+        assert entering.wait(30) == 5
+
+
+def with_open(folder: Path) -> Iterator[int]:
+    """The processes that have a file open in a folder."""
+    for one in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if one.readlink().is_relative_to(folder):
+                yield int(one.parts[2])
 
 
 def with_word(word: str) -> Iterator[int]:
@@ -111,16 +169,29 @@ def with_word(word: str) -> Iterator[int]:
 
 
 def test_it_reaches_what_the_machine_reaches(host: Path) -> None:
-    """Names are resolved there as here; a container's are asked of the same server."""
-    name = "deb.debian.org"
     script = (
-        "import socket, sys; print(sorted({row[4][0] for row in socket.getaddrinfo(sys.argv[1], 80, socket.AF_INET)}))"
+        "import socket; socket.create_connection(('deb.debian.org', 80), 20); print(open('/etc/resolv.conf').read())"
     )
-    here = subprocess.run((sys.executable, "-c", script, name), capture_output=True, text=True, check=True)
-    there = run(host, script, name)
-    assert there.returncode == 0, there.stderr
-    assert there.stdout == here.stdout
-    assert run(host, f"import socket; socket.create_connection(('{name}', 80), 20).close()").returncode == 0
+    subprocess.run((sys.executable, "-c", script), check=True, capture_output=True)
+    there = run(host, script)
+    assert there.stdout == "nameserver 10.0.2.3\n\n", there.stderr
+
+
+def test_a_server_of_the_machine_is_not_reached(host: Path) -> None:
+    """slirp4netns has the machine's 127.0.0.1 at 10.0.2.2, unless it is told otherwise."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        done = run(host, f"import socket; socket.create_connection(('10.0.2.2', {server.getsockname()[1]}), 2)")
+    assert done.returncode == 1
+
+
+def test_from_a_folder_that_is_another_there_it_is_refused(host: Path) -> None:
+    done = subprocess.run((*ENTER, str(host), "true"), cwd="/tmp", capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (69, "a host of its own cannot be made: /tmp is another folder there\n")
+
+
+def test_a_command_that_is_not_there_is_told(host: Path) -> None:
+    done = subprocess.run((*ENTER, str(host), "no-such-command"), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (127, "no-such-command: No such file or directory\n")
 
 
 def test_without_a_network_it_says_so(host: Path, tmp_path: Path) -> None:
@@ -137,4 +208,41 @@ def test_without_a_network_it_says_so(host: Path, tmp_path: Path) -> None:
         env={**os.environ, "PATH": f"{fake}:{os.environ['PATH']}"},
     )
     assert done.returncode == 69
-    assert done.stderr == "no network for a host of its own: there is no tun device\n\n"
+    assert done.stderr == "a host of its own has no network: there is no tun device\n"
+
+
+# -- what `nox -s tests` does with them
+
+
+def spread(*words: str, **env: str) -> str:
+    """The first line of a run of the tests that only collects them, and its last."""
+    argv = (sys.executable, "-m", "tests.hosts.spread", *words)
+    environ = {**os.environ, "PYTEST_ADDOPTS": "--collect-only -q", **env}
+    done = subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()[0]
+
+
+def test_chosen_tests_are_run_here() -> None:
+    assert spread("tests/unit/test_half_done.py") == "tests on this host, one by one: some of them were asked for"
+
+
+def test_two_runs_do_not_share_hosts() -> None:
+    HOSTS.mkdir(parents=True, exist_ok=True)
+    with (HOSTS / "lock").open("w") as lock:
+        with contextlib.suppress(OSError):  # these tests themselves may run on hosts
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        said = spread("-m", "soak")
+    assert said == "tests on this host, one by one: another run of the tests has the hosts of this checkout"
+
+
+def test_without_what_makes_hosts_tests_are_run_here(tmp_path: Path) -> None:
+    path = without(os.environ["PATH"], "slirp4netns", tmp_path)
+    assert spread("-m", "soak", PATH=path) == "tests on this host, one by one: hosts of their own want slirp4netns"
+
+
+def test_each_host_has_a_worker_and_a_file_is_run_on_one() -> None:
+    words = distribution([Path("/a b/1"), Path("/a b/2")])
+    assert words[words.index("--dist") + 1] == "loadfile"
+    hosts = [word for word in words if word.startswith("popen//python=")]
+    assert [shlex.split(word.partition("=")[2])[2] for word in hosts] == ["/a b/1", "/a b/2"]

@@ -50,7 +50,7 @@ FAULTS: dict[str, dict[str, list[str]]] = tomllib.loads((WORKSPACE / "test" / "f
 IMAGES: dict[str, str] = {}
 # DataStorage breaks in its container, where a suite's environment does not reach.
 IN_CONTAINER = ("datastorage", "notification")
-# Each takes a stack of its own; notification's are those of the main job's tests.
+# It takes a stack of its own; notification's are those of the main job's tests.
 EVERY_DAY = ("wrong-filter",)
 PENDING = {"workflowexecution": 2}
 SPECS = {"contextapi": 91, "notification": 91}

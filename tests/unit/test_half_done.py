@@ -19,18 +19,22 @@ def test_only_what_is_there_at_every_look_stays() -> None:
         at = time.monotonic() - began
         return [MINE, *([THEIRS] if at < 0.3 else []), *([("container", f"{at}")] if at > 0.1 else [])]
 
-    assert buildah.what_stays(look, 0.6) == [MINE]
+    assert buildah.what_stays(look, lambda: 0.6) == [MINE]
 
 
-def test_where_there_is_nothing_nothing_is_waited_for() -> None:
-    looks: list[int] = []
+def test_where_there_is_nothing_nobody_is_asked_for_patience() -> None:
+    asked: list[str] = []
 
     def look() -> list[tuple[str, str]]:
-        looks.append(1)
+        asked.append("look")
         return []
 
-    assert buildah.what_stays(look, 1000.0) == []
-    assert len(looks) == 1
+    def patience_s() -> float:
+        asked.append("patience")
+        return 1000.0
+
+    assert buildah.what_stays(look, patience_s) == []
+    assert asked == ["look"]
 
 
 def test_a_podman_is_others_unless_it_serves_the_engine_that_is_asked(tmp_path: Path) -> None:
