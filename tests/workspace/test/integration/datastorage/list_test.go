@@ -66,7 +66,7 @@ var _ = Describe("GET of events", func() {
 		a, b := newEvent(), newEvent()
 		a.Type = UniqueID("type")
 		b.Type = a.Type
-		storage.Write(ctx, a, b)
+		storage.Write(ctx, a, b, newEvent())
 		Expect(storage.Find(ctx, "event_type", a.Type).IDs()).To(ConsistOf(ids(a, b)))
 	})
 
