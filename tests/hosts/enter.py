@@ -41,10 +41,10 @@ def enter(folder: Path, command: Sequence[str]) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     begun, begins = os.pipe()
     ready, readies = os.pipe()
-    inside = (sys.executable, __file__, "--inside", str(begins), str(ready), str(folder), *command)
+    first = (sys.executable, __file__, "--inside", str(begins), str(ready), str(folder), *command)
     signal.signal(signal.SIGINT, lambda *_: None)  # a terminal tells the command, too, and with it ends this
     log = folder / "network.log"
-    with subprocess.Popen((*_WITH_US, *_SPACES, *inside), pass_fds=[begins, ready]) as host, log.open("wb") as said:
+    with subprocess.Popen((*_WITH_US, *_SPACES, *first), pass_fds=[begins, ready]) as host, log.open("wb") as said:
         os.close(begins)
         os.read(begun, 1)  # nothing, where it has ended
         for end in (begun, ready):

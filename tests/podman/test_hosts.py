@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 import shlex
 import shutil
 import signal
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from killing import processes, text_of
 from product import ROOT, eventually, without
 from spread import HOSTS, distribution
 
@@ -76,8 +76,8 @@ def test_it_sees_no_process_no_file_and_no_interface_of_ours(host: Path) -> None
     finally:
         for mark in here:
             mark.unlink()
-    files, interfaces, processes = done.stdout.splitlines()
-    assert (files, processes) == ("[]", "0")
+    files, interfaces, with_mark = done.stdout.splitlines()
+    assert (files, with_mark) == ("[]", "0")
     assert {"lo", "tap0"} <= set(interfaces.split())
     assert not {"eth0"} & set(interfaces.split())
 
@@ -160,12 +160,7 @@ def with_open(folder: Path) -> Iterator[int]:
 
 def with_word(word: str) -> Iterator[int]:
     """The processes that have a word in their command line."""
-    for one in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if re.search(rf"(^|\0){re.escape(word)}\0", one.read_text(errors="replace")):
-                yield int(one.parent.name)
-        except OSError:
-            continue
+    return (int(one.name) for one in processes() if word in text_of(one, "cmdline").split("\n"))
 
 
 def test_it_reaches_what_the_machine_reaches(host: Path) -> None:
@@ -215,7 +210,7 @@ def test_without_a_network_it_says_so(host: Path, tmp_path: Path) -> None:
 
 
 def spread(*words: str, **env: str) -> str:
-    """The first line of a run of the tests that only collects them, and its last."""
+    """The first line of a run of the tests that only collects them."""
     argv = (sys.executable, "-m", "tests.hosts.spread", *words)
     environ = {**os.environ, "PYTEST_ADDOPTS": "--collect-only -q", **env}
     done = subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=120, check=False)
