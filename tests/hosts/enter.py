@@ -16,6 +16,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
@@ -52,7 +53,7 @@ def enter(folder: Path, command: Sequence[str]) -> int:
         with _network(host.pid, readies, said) as network:
             os.close(readies)
             os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)  # one of the two
-            if network.poll() is not None and host.poll() in (None, UNAVAILABLE):
+            if network.poll() is not None and host.poll() is None:
                 host.kill()
                 print(f"a host of its own has no network: {log.read_text().strip()}", file=sys.stderr)
                 return UNAVAILABLE
@@ -85,7 +86,8 @@ def inside(begins: int, ready: int, folder: Path, command: Sequence[str]) -> int
     if not select.select([ready], [], [], _SECONDS)[0]:
         print(f"a host of its own has no network after {_SECONDS:g} s", file=sys.stderr)
         return UNAVAILABLE
-    if not os.read(ready, 1):  # it has ended, which is told outside
+    if not os.read(ready, 1):
+        time.sleep(_SECONDS)  # it has ended, which is told outside, and this is killed
         return UNAVAILABLE
     os.close(ready)
     try:

@@ -41,7 +41,9 @@ OWN = ("--infra-ports", "auto", "--infra-fresh")
 GATEWAY = ("--infra-service", "gateway", *OWN)
 # The team's tests say what they see, in files beside them.
 CONFTEST = """
-    import json, os, pathlib, pytest, socket, time
+    import faulthandler, json, os, pathlib, pytest, signal, socket, time
+
+    faulthandler.register(signal.SIGUSR1, open(f"where-{os.getpid()}", "w"))
 
     NAMES = ("INFRA_RUN", "INFRA_WORKER", "REDIS_ADDR", "REDIS_DB", "POSTGRES_DB", "PYTEST_XDIST_WORKER")
 
@@ -245,7 +247,10 @@ class Going:
 
     def ended(self, left_s: float) -> Ended:
         """Wait for its end, and that nothing is left of its run `left_s` later at the latest."""
-        self.process.wait(120)
+        try:
+            self.process.wait(120)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"it has not ended; {self._where()}\n{self.said().text}", pytrace=False)
         deadline = time.monotonic() + left_s
         said = self.said()
         run = run_in(said.text) if "integration: run " in said.text else None
@@ -255,6 +260,20 @@ class Going:
             left = self.team.podman.left_of(str(run))
         # Who waits for pytest has heard all of it; who has killed it hears the rest a little later.
         return Ended(self.said() if left_s else said, self.team.folder, run, left)
+
+    def _where(self) -> str:
+        """Return what runs, and where in their Python those are that have read the team's conftest."""
+        pytest_itself = psutil.Process(self.process.pid)
+        running = [pytest_itself, *pytest_itself.children(recursive=True)]
+        wheres = [self.team.folder / f"where-{one.pid}" for one in running]
+        for one, where in zip(running, wheres, strict=True):
+            if where.exists():
+                one.send_signal(signal.SIGUSR1)
+        time.sleep(1)
+        return "\n".join(
+            f"{one.pid} {' '.join(one.cmdline())}\n{where.read_text() if where.exists() else ''}"
+            for one, where in zip(running, wheres, strict=True)
+        )
 
 
 Scenario = Callable[[Callable[..., Team]], Ended]
