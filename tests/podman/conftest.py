@@ -18,6 +18,12 @@ from infra.engine.discover import private_environment
 from infra.lease import Lease
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _inner_pytest(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Each pytest that tests start removes old temporary folders at its end: those of others like it, and not ours."""
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = str(tmp_path_factory.mktemp("inner"))
+
+
 @pytest.fixture(scope="session")
 def podman(tmp_path_factory: pytest.TempPathFactory) -> Podman:
     """The podman command, with what this host needs for it to work."""

@@ -192,7 +192,7 @@ class Team:
         env = Project(self.folder).environment(
             **{"PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **more}
         )
-        outer = {name for name in os.environ if name.startswith("PYTEST_")}
+        outer = {name for name in os.environ if name.startswith("PYTEST_")} - {"PYTEST_DEBUG_TEMPROOT"}
         return {name: value for name, value in env.items() if name not in outer}
 
     def runs(self, *words: str, argv: tuple[str, ...] | None = None, **more: str | None) -> Ended:
