@@ -23,6 +23,7 @@ from typing import IO
 
 UNAVAILABLE = 69
 _SECONDS = 30.0
+_MOMENT_S = 1.0
 _WITH_US = ("setpriv", "--pdeathsig", "KILL")
 _SPACES = ("unshare", "--mount", "--net", "--pid", "--ipc", "--fork", "--kill-child", "--mount-proc")
 _NETWORK = ("slirp4netns", "--configure", "--mtu=65520", "--disable-host-loopback")
@@ -53,10 +54,13 @@ def enter(folder: Path, command: Sequence[str]) -> int:
         with _network(host.pid, readies, said) as network:
             os.close(readies)
             os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)  # one of the two
-            if network.poll() is not None and host.poll() is None:
-                host.kill()
-                print(f"a host of its own has no network: {log.read_text().strip()}", file=sys.stderr)
-                return UNAVAILABLE
+            if network.poll() is not None:
+                try:
+                    return _told(host.wait(_MOMENT_S))  # it may have ended because the host does
+                except subprocess.TimeoutExpired:
+                    host.kill()
+                    print(f"a host of its own has no network: {log.read_text().strip()}", file=sys.stderr)
+                    return UNAVAILABLE
             network.terminate()
             return _told(host.wait())
 

@@ -184,26 +184,33 @@ def test_from_a_folder_that_is_another_there_it_is_refused(host: Path) -> None:
     assert (done.returncode, done.stderr) == (69, "a host of its own cannot be made: /tmp is another folder there\n")
 
 
+@pytest.mark.parametrize("_", range(5))
+def test_a_network_that_ends_because_the_host_does_is_not_the_cause(_: int, host: Path, tmp_path: Path) -> None:
+    env = with_network(tmp_path, "while [ -e /proc/$5/ns/net ]; do :; done; echo it is gone >&2; exit 1")
+    argv = (*ENTER, str(host), "true")
+    done = subprocess.run(argv, cwd="/tmp", env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (69, "a host of its own cannot be made: /tmp is another folder there\n")
+
+
 def test_a_command_that_is_not_there_is_told(host: Path) -> None:
     done = subprocess.run((*ENTER, str(host), "no-such-command"), capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (127, "no-such-command: No such file or directory\n")
 
 
 def test_without_a_network_it_says_so(host: Path, tmp_path: Path) -> None:
-    fake = tmp_path / "bin"
-    fake.mkdir()
-    (fake / "slirp4netns").write_text("#!/bin/sh\necho there is no tun device >&2\nexit 1\n")
-    (fake / "slirp4netns").chmod(0o755)
-    done = subprocess.run(
-        (*ENTER, str(host), "true"),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, "PATH": f"{fake}:{os.environ['PATH']}"},
-    )
-    assert done.returncode == 69
-    assert done.stderr == "a host of its own has no network: there is no tun device\n"
+    env = with_network(tmp_path, "echo there is no tun device >&2; exit 1")
+    argv = (*ENTER, str(host), "true")
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (69, "a host of its own has no network: there is no tun device\n")
+
+
+def with_network(folder: Path, script: str) -> dict[str, str]:
+    """An environment in which slirp4netns is a shell script."""
+    slirp4netns = folder / "bin" / "slirp4netns"
+    slirp4netns.parent.mkdir()
+    slirp4netns.write_text(f"#!/bin/sh\n{script}\n")
+    slirp4netns.chmod(0o755)
+    return {**os.environ, "PATH": f"{slirp4netns.parent}:{os.environ['PATH']}"}
 
 
 # -- what `nox -s tests` does with them

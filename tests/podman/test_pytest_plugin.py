@@ -264,16 +264,16 @@ class Going:
     def _where(self) -> str:
         """Return what runs, and where in their Python those are that have read the team's conftest."""
         pytest_itself = psutil.Process(self.process.pid)
-        running = [pytest_itself, *pytest_itself.children(recursive=True)]
-        wheres = [self.team.folder / f"where-{one.pid}" for one in running]
-        for one, where in zip(running, wheres, strict=True):
-            if where.exists():
-                one.send_signal(signal.SIGUSR1)
-        time.sleep(1)
-        return "\n".join(
-            f"{one.pid} {' '.join(one.cmdline())}\n{where.read_text() if where.exists() else ''}"
-            for one, where in zip(running, wheres, strict=True)
-        )
+        said = []
+        for one in (pytest_itself, *pytest_itself.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                said.append(f"{one.pid} {' '.join(one.cmdline())}")
+                where = self.team.folder / f"where-{one.pid}"
+                if where.exists():
+                    one.send_signal(signal.SIGUSR1)
+                    time.sleep(0.5)
+                    said.append(where.read_text())
+        return "\n".join(said)
 
 
 Scenario = Callable[[Callable[..., Team]], Ended]
