@@ -184,12 +184,13 @@ def test_from_a_folder_that_is_another_there_it_is_refused(host: Path) -> None:
     assert (done.returncode, done.stderr) == (69, "a host of its own cannot be made: /tmp is another folder there\n")
 
 
-@pytest.mark.parametrize("_", range(5))
-def test_a_network_that_ends_because_the_host_does_is_not_the_cause(_: int, host: Path, tmp_path: Path) -> None:
+def test_a_network_that_ends_because_the_host_does_is_not_the_cause(host: Path, tmp_path: Path) -> None:
     env = with_network(tmp_path, "while [ -e /proc/$5/ns/net ]; do :; done; echo it is gone >&2; exit 1")
     argv = (*ENTER, str(host), "true")
-    done = subprocess.run(argv, cwd="/tmp", env=env, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (69, "a host of its own cannot be made: /tmp is another folder there\n")
+    for _ in range(5):  # which of the two ends is seen first differs
+        done = subprocess.run(argv, cwd="/tmp", env=env, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 69
+        assert done.stderr == "a host of its own cannot be made: /tmp is another folder there\n"
 
 
 def test_a_command_that_is_not_there_is_told(host: Path) -> None:
